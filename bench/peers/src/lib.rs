@@ -1,0 +1,2 @@
+//! Nothing is called from Rust here. This package exists so that Cargo.lock pins the engines whose
+//! sources build.py compiles into preloadable libraries.

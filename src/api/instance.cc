@@ -1,0 +1,76 @@
+// The process's heap and its ties to threads, fork, the environment and the exit.
+#include "api/instance.h"
+
+#include <carrel/carrel.h>
+#include <pthread.h>
+
+#include "api/statistics.h"
+
+namespace carrel::core {
+
+constinit ProcessHeap process_heap;
+
+namespace {
+
+pthread_key_t thread_key;
+
+void thread_exited(void* cache) {
+  ProcessTls::current_ = &empty_cache;
+  ProcessTls::exited_ = true;
+  process_heap.detach_thread(static_cast<ThreadCache*>(cache));
+}
+
+void complain(TextView key, TextView value, OptionError error) {
+  TextBuffer<256> line;
+  line << "carrel: option ignored: ";
+  if (error == OptionError::kUnknownKey) {
+    line << "'" << key << "' is unknown; nearest: '" << nearest_option(key).key << "'\n";
+  } else {
+    const OptionSpec& spec = *find_option(key);
+    line << key << "=" << value << ": expected a whole number from "
+         << std::uint64_t{spec.minimum} << " to " << std::uint64_t{spec.maximum} << "\n";
+  }
+  LinuxOs::write_stderr(line.data(), line.size());
+}
+
+}  // namespace
+
+void ProcessTls::set_cache(ThreadCache* cache) {
+  current_ = cache;
+  pthread_setspecific(thread_key, cache);
+}
+
+void ProcessTls::before_ready() { pthread_key_create(&thread_key, thread_exited); }
+
+void ProcessTls::after_ready(const Options& options) {
+  pthread_atfork([] { process_heap.before_fork(); }, [] { process_heap.after_fork_in_parent(); },
+                 [] { process_heap.after_fork_in_child(); });
+  if (options.verbose == 0) return;
+  TextBuffer<512> line;
+  line << "carrel " << carrel_version() << ":";
+  for (const OptionSpec& spec : kOptionTable) {
+    line << " " << spec.key << "=" << std::uint64_t{options.*(spec.field)};
+  }
+  line << "\n";
+  LinuxOs::write_stderr(line.data(), line.size());
+}
+
+void ProcessTls::read_options(Options& options) {
+  if (&carrel_options != nullptr && carrel_options != nullptr) {
+    parse_options(options, carrel_options, complain);
+  }
+  char text[1024];
+  const std::size_t size = LinuxOs::environment("CARREL_OPTIONS", text, sizeof text);
+  parse_options(options, TextView(text, size), complain);
+}
+
+void ProcessTls::purger_entry() { process_heap.run_purger(); }
+
+namespace {
+
+[[gnu::destructor]] void print_statistics_at_exit() {
+  if (process_heap.options().stats_at_exit != 0) print_statistics();
+}
+
+}  // namespace
+}  // namespace carrel::core

@@ -1,0 +1,34 @@
+// The process's one heap, and what ties it to threads: the only global state of carrel.
+//
+// The thread pointer is initial-exec thread-local storage of eight bytes, so that it fits
+// also when the library is loaded late, and is never allocated lazily. It starts at the
+// empty cache and ends there: thread_exited() is the destructor of a pthread key, not a
+// C++ one, which static and musl programs could not run.
+#pragma once
+
+#include "heap/heap.h"
+#include "os/linux/linux_os.h"
+
+namespace carrel::core {
+
+struct ProcessTls {
+  static ThreadCache* cache() { return current_; }
+  static void set_cache(ThreadCache* cache);
+  static bool may_attach() { return !exited_; }
+  static void before_ready();
+  static void after_ready(const Options& options);
+  static void read_options(Options& options);
+  static void purger_entry();
+
+  [[gnu::tls_model("initial-exec")]] static inline constinit thread_local ThreadCache* current_ =
+      &empty_cache;
+  /// After the thread's destructor has run, it is served without a cache.
+  [[gnu::tls_model("initial-exec")]] static inline constinit thread_local bool exited_ = false;
+};
+
+using ProcessHeap = Heap<kDefault, LinuxOs, ProcessTls>;
+
+/// Usable from the first instruction of the process on: its constructor is constant.
+[[gnu::visibility("hidden")]] extern constinit ProcessHeap process_heap;
+
+}  // namespace carrel::core

@@ -1,0 +1,93 @@
+// glibc's functions about the heap as a whole: numbers, XML and tuning knobs.
+//
+// Numbers are of carrel's own structures, under the names that glibc's callers know.
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+
+#include "api/instance.h"
+#include "api/statistics.h"
+
+namespace core = carrel::core;
+
+#define CARREL_EXPORT extern "C" __attribute__((visibility("default")))
+
+CARREL_EXPORT void malloc_stats() { core::print_statistics(); }
+
+CARREL_EXPORT struct mallinfo2 mallinfo2() {
+  core::HeapStats stats;
+  core::process_stats(stats);
+  struct mallinfo2 info = {};
+  info.arena = stats.heap_bytes;
+  info.hblks = stats.large_blocks;
+  info.hblkhd = stats.large_bytes;
+  info.smblks = 0;
+  info.fsmblks = stats.cached_bytes;
+  info.uordblks = stats.live_bytes;
+  info.fordblks = stats.heap_bytes > stats.live_bytes ? stats.heap_bytes - stats.live_bytes : 0;
+  info.keepcost = stats.touched_bytes;
+  return info;
+}
+
+// The same in ints, which wrap around as glibc's do.
+CARREL_EXPORT struct mallinfo mallinfo() {
+  const struct mallinfo2 wide = mallinfo2();
+  struct mallinfo info = {};
+  info.arena = static_cast<int>(wide.arena);
+  info.hblks = static_cast<int>(wide.hblks);
+  info.hblkhd = static_cast<int>(wide.hblkhd);
+  info.fsmblks = static_cast<int>(wide.fsmblks);
+  info.uordblks = static_cast<int>(wide.uordblks);
+  info.fordblks = static_cast<int>(wide.fordblks);
+  info.keepcost = static_cast<int>(wide.keepcost);
+  return info;
+}
+
+CARREL_EXPORT int malloc_info(int options, FILE* stream) {
+  if (options != 0) {
+    errno = EINVAL;
+    return -1;
+  }
+  core::HeapStats stats;
+  core::process_stats(stats);
+  fprintf(stream, "<malloc version=\"carrel-1\">\n<heap nr=\"0\">\n<sizes>\n");
+  for (std::uint8_t id = 1; id <= core::kClassCount; ++id) {
+    const core::ClassStats& of_class = stats.classes[id];
+    if (of_class.slabs == 0) continue;
+    const core::ClassInfo& info = core::kClasses[id];
+    fprintf(stream,
+            "<class size=\"%u\" slabs=\"%zu\" slots=\"%zu\" used=\"%zu\" cached=\"%zu\"/>\n",
+            info.slot_bytes, of_class.slabs, of_class.slabs * info.slots,
+            of_class.used_slots - of_class.cached_slots, of_class.cached_slots);
+  }
+  fprintf(stream,
+          "</sizes>\n<total type=\"live\" count=\"%zu\" size=\"%zu\"/>\n"
+          "<total type=\"large\" count=\"%zu\" size=\"%zu\"/>\n"
+          "<total type=\"cached\" size=\"%zu\"/>\n<total type=\"free\" size=\"%zu\"/>\n"
+          "<system type=\"current\" size=\"%zu\"/>\n<system type=\"touched\" size=\"%zu\"/>\n"
+          "<system type=\"purged\" size=\"%zu\"/>\n<system type=\"metadata\" size=\"%zu\"/>\n"
+          "<threads count=\"%zu\"/>\n</heap>\n</malloc>\n",
+          stats.live_blocks, stats.live_bytes, stats.large_blocks, stats.large_bytes,
+          stats.cached_bytes, stats.free_bytes, stats.heap_bytes, stats.touched_bytes,
+          stats.purged_bytes, stats.metadata_bytes, stats.threads);
+  return ferror(stream) != 0 ? -1 : 0;
+}
+
+// glibc's knobs are accepted, since programs set them in good faith; carrel has nothing
+// that they would turn. Unknown ones are refused.
+CARREL_EXPORT int mallopt(int parameter, int) {
+  switch (parameter) {
+    case M_MXFAST:
+    case M_TRIM_THRESHOLD:
+    case M_TOP_PAD:
+    case M_MMAP_THRESHOLD:
+    case M_MMAP_MAX:
+    case M_CHECK_ACTION:
+    case M_PERTURB:
+    case M_ARENA_TEST:
+    case M_ARENA_MAX:
+      return 1;
+    default:
+      return 0;
+  }
+}

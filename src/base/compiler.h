@@ -1,0 +1,8 @@
+// The only macros of the core: hints that C++20 cannot express portably.
+#pragma once
+
+#define CARREL_INLINE inline __attribute__((always_inline))
+#define CARREL_NOINLINE __attribute__((noinline))
+#define CARREL_COLD __attribute__((noinline, cold))
+#define CARREL_LIKELY(x) __builtin_expect(static_cast<bool>(x), 1)
+#define CARREL_UNLIKELY(x) __builtin_expect(static_cast<bool>(x), 0)

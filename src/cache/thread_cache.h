@@ -1,0 +1,175 @@
+// A thread's cache: per size class a stack of pointers to free blocks.
+//
+// Basic design: a bin is an array in metadata; malloc pops, free pushes, and neither locks
+// nor writes to the block. Bins start empty, get a small array at their first miss and a
+// larger one at each further miss, up to a limit in bytes; a full bin gives its older half
+// back in one batch. Bins that saw no traffic between two looks are given back whole.
+//
+// Blocks of less than a cache line that came from another group of shards (see
+// slab/size_class.h) are pushed to bins of their own, from which malloc does not pop.
+//
+// A cache belongs to one thread; only that thread touches it, except that statistics read
+// its bins without a lock. `empty_cache` below serves threads that have none yet or any
+// more: every bin of it is empty and full at once, so that all its traffic leaves the fast
+// path without a further branch there.
+#pragma once
+
+#include <cstring>
+
+#include "slab/shards.h"
+
+namespace carrel::core {
+
+/// A stack of free blocks: floor <= top <= ceiling; the array is [floor, ceiling).
+struct CacheBin {
+  void** top = nullptr;
+  void** floor = nullptr;
+  void** ceiling = nullptr;
+
+  std::uint32_t size() const { return static_cast<std::uint32_t>(top - floor); }
+  std::uint32_t capacity() const { return static_cast<std::uint32_t>(ceiling - floor); }
+};
+
+/// Bins 0 to 63 by class (0 and 63 are no class: never anything in them), then those of
+/// foreign groups, which are indexed by the class map's value.
+inline constexpr std::uint32_t kCacheBinCount = 0x80 + kFirstUngroupedClass;
+
+/// How much a thread may cache, from the configuration and the options.
+struct CacheLimits {
+  std::uint16_t max_slots[kClassCount + 1] = {};
+
+  void compute(std::size_t bytes_per_class, std::uint32_t min_slots, std::uint32_t max_slots_all) {
+    for (std::uint8_t id = 1; id <= kClassCount; ++id) {
+      std::size_t slots = bytes_per_class / kClasses[id].slot_bytes;
+      if (slots < min_slots) slots = min_slots;
+      if (slots > max_slots_all) slots = max_slots_all;
+      max_slots[id] = static_cast<std::uint16_t>(slots);
+    }
+  }
+};
+
+struct ThreadCache {
+  CacheBin bins[kCacheBinCount];
+  /// Clears this thread's group bit from a class map value.
+  std::uint32_t own_group_mask = 0xFF;
+  std::uint32_t shard = 0;
+  bool attached = false;  // a real thread's cache, not the empty one
+  std::uint32_t last_trim_tick = 0;
+  std::size_t given_bytes = 0;  // back to the shards since the purger was last told
+  void** top_at_trim[kCacheBinCount] = {};
+  ThreadCache* next = nullptr;  // in the registry
+  ThreadCache* prev = nullptr;
+
+  /// The bin a freed block goes to, by its class map value.
+  CacheBin& bin_for(std::uint8_t map_value) { return bins[map_value & own_group_mask]; }
+};
+
+/// The slow half of a cache: misses, growth, trimming. Called by the owning thread only.
+template <OsLayer Os>
+class CacheKeeper {
+ public:
+  constexpr CacheKeeper(Shards<Os>& shards, MetadataArena<Os>& metadata, CacheLimits& limits)
+      : shards_(shards), metadata_(metadata), limits_(limits) {}
+  CacheKeeper(const CacheKeeper&) = delete;
+  CacheKeeper& operator=(const CacheKeeper&) = delete;
+
+  /// A block for an empty bin, refilling it; null when memory is exhausted.
+  void* refill(ThreadCache& cache, std::uint8_t size_class) {
+    CacheBin& bin = cache.bins[size_class];
+    grow(bin, size_class);
+    if (bin.capacity() == 0) {  // no memory even for an array
+      void* block = nullptr;
+      return shards_.take(cache.shard, size_class, &block + 1, 1) == 1 ? block : nullptr;
+    }
+    const std::uint32_t want = (bin.capacity() + 1) / 2;
+    const std::uint32_t got = shards_.take(cache.shard, size_class, bin.floor + want, want);
+    if (got == 0) return nullptr;
+    // take() wrote downwards from floor + want: fewer than wanted lie above the floor.
+    if (got < want) memmove(bin.floor, bin.floor + (want - got), got * sizeof(void*));
+    bin.top = bin.floor + got - 1;
+    return *bin.top;
+  }
+
+  /// Makes room in a full bin and pushes the block.
+  void push_full(ThreadCache& cache, std::uint8_t map_value, void* block) {
+    CacheBin& bin = cache.bin_for(map_value);
+    const std::uint8_t size_class = plain_class(map_value);
+    if (!grow(bin, size_class)) {
+      if (bin.capacity() == 0) {
+        give(cache, size_class, &block, 1);
+        return;
+      }
+      give_oldest(cache, bin, size_class, (bin.capacity() + 1) / 2);
+    }
+    *bin.top++ = block;
+  }
+
+  /// Gives every cached block and array back.
+  void flush(ThreadCache& cache) {
+    for (std::uint32_t index = 0; index < kCacheBinCount; ++index) drop(cache, index);
+  }
+
+  /// Gives back the bins that nobody used since the last call.
+  void trim(ThreadCache& cache, std::uint32_t tick) {
+    if (tick - cache.last_trim_tick < kTrimTicks) return;
+    cache.last_trim_tick = tick;
+    for (std::uint32_t index = 0; index < kCacheBinCount; ++index) {
+      const CacheBin& bin = cache.bins[index];
+      if (bin.capacity() == 0) continue;
+      if (bin.top == cache.top_at_trim[index]) drop(cache, index);
+      cache.top_at_trim[index] = bin.top;
+    }
+  }
+
+ private:
+  static constexpr std::uint32_t kFirstCapacity = 8;  // one cache line of pointers
+  static constexpr std::uint32_t kTrimTicks = 5;
+
+  /// Doubles a bin's array up to its limit; false when it is as large as it may be, or no
+  /// memory is to be had.
+  bool grow(CacheBin& bin, std::uint8_t size_class) {
+    const std::uint32_t old_capacity = bin.capacity();
+    const std::uint32_t limit = limits_.max_slots[size_class];
+    if (old_capacity >= limit) return false;
+    std::uint32_t capacity = old_capacity == 0 ? kFirstCapacity : old_capacity * 2;
+    if (capacity > limit) capacity = limit;
+    auto** array = static_cast<void**>(metadata_.allocate(capacity * sizeof(void*)));
+    if (array == nullptr) return false;
+    const std::uint32_t size = bin.size();
+    if (size != 0) memcpy(array, bin.floor, size * sizeof(void*));
+    if (old_capacity != 0) metadata_.release(bin.floor, old_capacity * sizeof(void*));
+    bin = {.top = array + size, .floor = array, .ceiling = array + capacity};
+    return true;
+  }
+
+  /// Gives back the `count` blocks that were pushed first.
+  void give_oldest(ThreadCache& cache, CacheBin& bin, std::uint8_t size_class,
+                   std::uint32_t count) {
+    give(cache, size_class, bin.floor, count);
+    const std::uint32_t rest = bin.size() - count;
+    memmove(bin.floor, bin.floor + count, rest * sizeof(void*));
+    bin.top = bin.floor + rest;
+  }
+
+  void give(ThreadCache& cache, std::uint8_t size_class, void** blocks, std::uint32_t count) {
+    cache.given_bytes += std::size_t{count} * kClasses[size_class].slot_bytes;
+    shards_.give(size_class, blocks, count);
+  }
+
+  void drop(ThreadCache& cache, std::uint32_t index) {
+    CacheBin& bin = cache.bins[index];
+    if (bin.capacity() == 0) return;
+    const CacheBin old = bin;
+    bin = CacheBin{};
+    if (old.size() != 0) {
+      give(cache, plain_class(static_cast<std::uint8_t>(index)), old.floor, old.size());
+    }
+    metadata_.release(old.floor, old.capacity() * sizeof(void*));
+  }
+
+  Shards<Os>& shards_;
+  MetadataArena<Os>& metadata_;
+  CacheLimits& limits_;
+};
+
+}  // namespace carrel::core

@@ -1,0 +1,227 @@
+// The heap: the parts composed, and the two paths that every program runs all the time.
+//
+//   malloc(size)                             free(block)
+//   |- class from a table                    |- class map says how (one load)
+//   |- thread's bin: pop, return             |- thread's bin: push, return
+//   `- bin empty or size large:              `- bin full, or no slot of ours:
+//      allocate_slow                            free_slow
+//      |- > 32 KiB: LargeObjects::allocate      |- null: nothing
+//      |- no cache yet: attach                  |- large: LargeObjects::free
+//      `- refill from the shard's slab bin      |- not a live block: report, abort
+//         `- new slab from the span pool        `- flush a batch to the slab bins
+//            `- more memory from the system        `- empty slab to the span pool
+//
+// The fast paths take no lock, make no atomic read-modify-write and write to no user
+// memory. `Tls` is what the process gives: the calling thread's cache (cache(), set_cache(),
+// may_attach()), the options (read_options()), and what is done once around the moment
+// when the heap becomes usable (before_ready() must not allocate, after_ready() may). All
+// functions may be called from any thread; exhaustion is a null pointer, turned into
+// errno in api/.
+#pragma once
+
+#include "cache/thread_registry.h"
+#include "config/config.h"
+#include "heap/large_objects.h"
+#include "heap/options.h"
+#include "heap/purger.h"
+
+namespace carrel::core {
+
+/// Byte offset of the bin for sizes 16 * i + 1 to 16 * i + 16.
+struct BinOffsets {
+  static constexpr std::size_t kCount = kMaxSlotBytes / kSlotAlignment;
+  std::uint16_t offset[kCount];
+
+  constexpr BinOffsets() : offset() {
+    for (std::size_t i = 0; i < kCount; ++i) {
+      offset[i] = static_cast<std::uint16_t>(size_class_for(16 * i + 16) * sizeof(CacheBin));
+    }
+  }
+};
+inline constexpr BinOffsets kBinOffsets;
+
+/// What threads without a cache use; all its bins are empty and full at once.
+inline constinit ThreadCache empty_cache;
+
+template <Config C, OsLayer Os, class Tls>
+class Heap {
+ public:
+  constexpr Heap()
+      : pool_(map_, metadata_),
+        context_{map_, metadata_, pool_},
+        shards_(context_),
+        keeper_(shards_, metadata_, limits_),
+        registry_(metadata_),
+        large_(map_, pool_),
+        purger_(context_, shards_, options_) {}
+  Heap(const Heap&) = delete;
+  Heap& operator=(const Heap&) = delete;
+
+  /// At least `size` bytes aligned to 16, or null.
+  CARREL_INLINE void* malloc(std::size_t size) {
+    const std::size_t step = (size - 1) / kSlotAlignment;  // huge for size 0
+    if (CARREL_LIKELY(step < BinOffsets::kCount)) {
+      char* cache = reinterpret_cast<char*>(Tls::cache());
+      CacheBin& bin = *reinterpret_cast<CacheBin*>(cache + kBinOffsets.offset[step]);
+      void** top = bin.top;
+      if (CARREL_LIKELY(top != bin.floor)) {
+        bin.top = top - 1;
+        return top[-1];
+      }
+    }
+    return allocate_slow(size);
+  }
+
+  /// Gives a block back; null is ignored; anything else that is no block is reported.
+  CARREL_INLINE void free(void* block) {
+    const std::size_t index = map_.index_of(block);
+    if (CARREL_LIKELY(index < map_.granule_count())) {
+      CacheBin& bin = Tls::cache()->bin_for(map_.class_at(index));
+      void** top = bin.top;
+      if (CARREL_LIKELY(top != bin.ceiling)) {
+        *top = block;
+        bin.top = top + 1;
+        return;
+      }
+    }
+    free_slow(block);
+  }
+
+  /// `size` bytes that read as zero, aligned to 16, or null.
+  void* zero_allocate(std::size_t size) {
+    if (size > kMaxSlotBytes) return allocate_large(size, kSlotAlignment, true);
+    void* block = malloc(size);
+    if (block != nullptr) memset(block, 0, size);
+    return block;
+  }
+
+  /// At least `size` bytes at a multiple of `alignment`, a power of two, or null.
+  void* aligned_allocate(std::size_t alignment, std::size_t size) {
+    if (alignment <= kSlotAlignment) return malloc(size);
+    const std::size_t least = size > alignment ? size : alignment;
+    if (least > kMaxSlotBytes) return allocate_large(size == 0 ? 1 : size, alignment, false);
+    // Slabs start at granules, so a slot size that is a multiple of the alignment will do;
+    // every power of two is such a class.
+    std::uint8_t id = size_class_for(least);
+    while (kClasses[id].slot_bytes % alignment != 0) ++id;
+    return malloc(kClasses[id].slot_bytes);
+  }
+
+  /// Resizes a block, keeping its contents; null leaves the old block as it was. The
+  /// block keeps the alignment it was allocated with, if that is handed in again.
+  void* reallocate(void* block, std::size_t size, std::size_t alignment) {
+    if (block == nullptr) return aligned_allocate(alignment, size);
+    const std::uint8_t id = plain_class(map_.class_of(block));
+    if (id == kLargeBlock) {
+      check_large(block);
+      if (size > kMaxSlotBytes && large_.resize_in_place(block, size)) return block;
+    } else if (CARREL_UNLIKELY(id == kNotOurs)) {
+      report_misuse(block);
+    } else if (size <= kClasses[id].slot_bytes && size > kClasses[id].slot_bytes / 2) {
+      return block;
+    }
+    const std::size_t old_bytes = usable_size(block);
+    if (id == kLargeBlock && size > old_bytes) {
+      void* moved = large_.grow_by_moving(block, size, alignment);
+      if (moved != nullptr) return moved;
+    }
+    void* target = aligned_allocate(alignment, size);
+    if (target == nullptr) return size <= old_bytes ? block : nullptr;
+    memcpy(target, block, size < old_bytes ? size : old_bytes);
+    free(block);
+    return target;
+  }
+
+  /// Bytes that may be used in a live block.
+  std::size_t usable_size(const void* block) {
+    const std::uint8_t id = plain_class(map_.class_of(block));
+    if (CARREL_LIKELY(id - 1u < kClassCount)) return kClasses[id].slot_bytes;
+    if (id != kLargeBlock) report_misuse(block);
+    check_large(block);
+    return map_.span_of(block)->large_bytes;
+  }
+
+  /// What an allocation of `size` would be able to use.
+  std::size_t good_size(std::size_t size) const {
+    if (size <= kMaxSlotBytes) return kClasses[size_class_for(size == 0 ? 1 : size)].slot_bytes;
+    return size > kMaxRequestBytes ? size : align_up(size, Os::page_bytes());
+  }
+
+  /// Gives back all that holds no live block, as far as this thread can reach it.
+  std::size_t purge() {
+    if (!ready()) return 0;
+    ThreadCache* cache = Tls::cache();
+    if (cache->attached) keeper_.flush(*cache);
+    shards_.for_each_bin([this](SlabBin<Os>& bin, std::uint8_t) { bin.release_empty(context_); });
+    return purger_.purge_all();
+  }
+
+  /// Called on the way out of a thread: gives its cache back.
+  void detach_thread(ThreadCache* cache) {
+    keeper_.flush(*cache);
+    registry_.detach(cache);
+    purger_.poll();
+  }
+
+  /// Makes the heap usable, once; false when not even that is possible.
+  CARREL_NOINLINE bool initialize();
+
+  /// The helper thread's entry leads here.
+  void run_purger() { purger_.run(); }
+
+  // fork: every lock is taken before and released after, in the order of their ranks, so
+  // that the child finds each structure whole.
+  void before_fork();
+  void after_fork_in_parent();
+  void after_fork_in_child();
+
+  bool ready() const { return state_.load(std::memory_order_acquire) == kReady; }
+  const Options& options() const { return options_; }
+  OptionError set_option_now(TextView key, TextView value) {
+    return set_option(options_, key, value, ready());
+  }
+
+  // For statistics (heap/stats.h).
+  PageMap<Os>& map() { return map_; }
+  MetadataArena<Os>& metadata() { return metadata_; }
+  SpanPool<Os>& pool() { return pool_; }
+  Shards<Os>& shards() { return shards_; }
+  ThreadRegistry<Os>& registry() { return registry_; }
+  LargeObjects<Os>& large() { return large_; }
+  const Purger<Os>& purger() const { return purger_; }
+
+ private:
+  enum State : std::uint32_t { kUntouched, kBusy, kReady };
+
+  CARREL_NOINLINE void* allocate_slow(std::size_t size);
+  CARREL_NOINLINE void free_slow(void* block);
+  CARREL_NOINLINE ThreadCache* attach_thread();
+  CARREL_NOINLINE void* allocate_large(std::size_t size, std::size_t alignment, bool zero);
+  void* take_uncached(std::uint8_t size_class);
+  void reclaim();
+  void keep_house(ThreadCache& cache);
+
+  void check_large(const void* block) const {
+    if (CARREL_UNLIKELY(address_of(block) % kGranuleBytes != 0)) {
+      Report<Os>::interior_pointer(block);
+    }
+  }
+  [[noreturn]] CARREL_COLD void report_misuse(const void* pointer);
+
+  PageMap<Os> map_;
+  MetadataArena<Os> metadata_;
+  SpanPool<Os> pool_;
+  SlabContext<Os> context_;
+  Shards<Os> shards_;
+  CacheLimits limits_;
+  CacheKeeper<Os> keeper_;
+  ThreadRegistry<Os> registry_;
+  LargeObjects<Os> large_;
+  Options options_;
+  Purger<Os> purger_;
+  std::atomic<std::uint32_t> state_{kUntouched};
+};
+
+}  // namespace carrel::core
+
+#include "heap/heap_slow.h"

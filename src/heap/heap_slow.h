@@ -1,0 +1,167 @@
+// The heap's slow paths: first use, a thread's first call, misses, exhaustion, fork. The
+// map of who calls what is at the top of heap.h, which includes this file.
+#pragma once
+
+#include "heap/heap.h"
+
+namespace carrel::core {
+
+template <Config C, OsLayer Os, class Tls>
+void* Heap<C, Os, Tls>::allocate_slow(std::size_t size) {
+  if (size > kMaxSlotBytes) return allocate_large(size, kSlotAlignment, false);
+  const std::uint8_t id = size_class_for(size == 0 ? 1 : size);
+  ThreadCache* cache = Tls::cache();
+  if (CARREL_UNLIKELY(!cache->attached)) {
+    cache = attach_thread();
+    if (cache == nullptr) return take_uncached(id);
+  }
+  // A request of no bytes comes here although its bin may hold blocks.
+  CacheBin& bin = cache->bins[id];
+  if (bin.top != bin.floor) return *--bin.top;
+  keep_house(*cache);
+  void* block = keeper_.refill(*cache, id);
+  if (CARREL_LIKELY(block != nullptr)) return block;
+  reclaim();
+  return keeper_.refill(*cache, id);
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::free_slow(void* block) {
+  if (block == nullptr) return;
+  const std::uint8_t value = map_.class_of(block);
+  if (value == kNotOurs) report_misuse(block);
+  if (value == kLargeBlock) {
+    check_large(block);
+    large_.free(block);
+    purger_.poll();
+    return;
+  }
+  ThreadCache* cache = Tls::cache();
+  if (CARREL_UNLIKELY(!cache->attached)) {
+    cache = attach_thread();
+    if (cache == nullptr) {
+      shards_.give(plain_class(value), &block, 1);
+      return;
+    }
+  }
+  keeper_.push_full(*cache, value, block);
+  keep_house(*cache);
+}
+
+/// Null for a thread that is on its way out, and when memory is exhausted: such a thread
+/// is served without a cache.
+template <Config C, OsLayer Os, class Tls>
+ThreadCache* Heap<C, Os, Tls>::attach_thread() {
+  if (!Tls::may_attach() || !initialize()) return nullptr;
+  ThreadCache* cache = registry_.attach(shards_.count());
+  // From here on the thread has a cache: set_cache() may itself allocate.
+  if (cache != nullptr) Tls::set_cache(cache);
+  return cache;
+}
+
+template <Config C, OsLayer Os, class Tls>
+void* Heap<C, Os, Tls>::allocate_large(std::size_t size, std::size_t alignment, bool zero) {
+  if (!initialize()) return nullptr;
+  void* block = large_.allocate(size, alignment, zero);
+  if (CARREL_UNLIKELY(block == nullptr && size <= kMaxRequestBytes)) {
+    reclaim();
+    block = large_.allocate(size, alignment, zero);
+  }
+  return block;
+}
+
+template <Config C, OsLayer Os, class Tls>
+void* Heap<C, Os, Tls>::take_uncached(std::uint8_t size_class) {
+  if (!initialize()) return nullptr;
+  void* block = nullptr;
+  return shards_.take(0, size_class, &block + 1, 1) == 1 ? block : nullptr;
+}
+
+/// Memory is short: lets go of what is cached and empty, so that it can serve others.
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::reclaim() {
+  ThreadCache* cache = Tls::cache();
+  if (cache->attached) keeper_.flush(*cache);
+  shards_.for_each_bin([this](SlabBin<Os>& bin, std::uint8_t) { bin.release_empty(context_); });
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::keep_house(ThreadCache& cache) {
+  purger_.poll();
+  if (cache.given_bytes >= C.purge_start_bytes) {
+    cache.given_bytes = 0;
+    purger_.request_sweep();
+  }
+  keeper_.trim(cache, purger_.ticks());
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::report_misuse(const void* pointer) {
+  // A free span's inner granules have no entry of their own: look for its beginning.
+  std::size_t index = map_.index_of(pointer);
+  if (index < map_.granule_count()) {
+    for (std::size_t at = index + 1; at-- > 0;) {
+      const Span* span = map_.granule(at).span;
+      if (span == nullptr || span->first > index || index - span->first >= span->count) continue;
+      if (span->state == SpanState::kFree || span->state == SpanState::kPurging) {
+        Report<Os>::double_free(pointer);
+      }
+      if (span->state == SpanState::kLarge) Report<Os>::interior_pointer(pointer);
+      break;
+    }
+  }
+  Report<Os>::invalid_free(pointer);
+}
+
+template <Config C, OsLayer Os, class Tls>
+bool Heap<C, Os, Tls>::initialize() {
+  for (;;) {
+    std::uint32_t expected = kUntouched;
+    if (state_.compare_exchange_strong(expected, kBusy, std::memory_order_acquire)) break;
+    if (expected == kReady) return true;
+    Os::yield();  // another thread is at it
+  }
+  options_.decay_ms = C.decay_ms;
+  options_.cache_kib = static_cast<std::uint32_t>(C.cache_bytes_per_class / kKiB);
+  const std::uint32_t cpus = Os::cpu_count();
+  options_.shards = cpus < C.max_shards ? cpus : C.max_shards;
+  Tls::read_options(options_);
+  if (!map_.initialize(C.window_bytes) || !shards_.initialize(options_.shards)) {
+    state_.store(kUntouched, std::memory_order_release);
+    return false;
+  }
+  limits_.compute(options_.cache_kib * kKiB, C.cache_min_slots, C.cache_max_slots);
+  Tls::before_ready();
+  // Release pairs with the acquire in ready() and above: who sees kReady sees the parts.
+  state_.store(kReady, std::memory_order_release);
+  Tls::after_ready(options_);
+  purger_.initialize(Tls::purger_entry, C.purge_start_bytes);
+  return true;
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::before_fork() {
+  registry_.lock();
+  shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.lock(); });
+  pool_.lock();
+  metadata_.lock();
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::after_fork_in_parent() {
+  metadata_.unlock();
+  pool_.unlock();
+  shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.unlock(); });
+  registry_.unlock();
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::after_fork_in_child() {
+  metadata_.reset_after_fork();
+  pool_.reset_after_fork();
+  shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.reset_after_fork(); });
+  registry_.reset_after_fork();
+  purger_.reset_after_fork();
+}
+
+}  // namespace carrel::core

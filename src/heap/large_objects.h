@@ -1,0 +1,95 @@
+// Large blocks: more than 32 KiB, or aligned beyond that; each is a span of its own.
+//
+// Basic design: a block is the first bytes of its span, rounded up to pages. It grows in
+// place where free memory follows, else its pages are moved to a longer span by the page
+// tables. Memory known to be zero is not cleared for calloc. Thread-safe: a live block's
+// span belongs to the block's owner, the rest is behind the span pool's lock.
+#pragma once
+
+#include "base/report.h"
+#include "mem/span_pool.h"
+
+namespace carrel::core {
+
+template <OsLayer Os>
+class LargeObjects {
+ public:
+  constexpr LargeObjects(PageMap<Os>& map, SpanPool<Os>& pool) : map_(map), pool_(pool) {}
+  LargeObjects(const LargeObjects&) = delete;
+  LargeObjects& operator=(const LargeObjects&) = delete;
+
+  /// Null when memory is exhausted. `size` is at least 1, `alignment` a power of two.
+  void* allocate(std::size_t size, std::size_t alignment, bool zero) {
+    if (size > kMaxRequestBytes || alignment > kMaxRequestBytes) return nullptr;
+    const std::size_t bytes = align_up(size, Os::page_bytes());
+    const std::size_t granules = (bytes + kGranuleBytes - 1) >> kGranuleShift;
+    const std::size_t align = alignment <= kGranuleBytes ? 1 : alignment >> kGranuleShift;
+    if (granules + align > map_.window_granules()) return nullptr;
+    Span* span = pool_.allocate(static_cast<std::uint32_t>(granules),
+                                static_cast<std::uint32_t>(align), SpanState::kLarge);
+    if (span == nullptr) return nullptr;
+    span->large_bytes = bytes;
+    if (zero) pool_.zero(span, bytes);
+    map_.set_class(span->first, kLargeBlock);
+    count_.fetch_add(1, std::memory_order_relaxed);
+    bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    return map_.address(span->first);
+  }
+
+  /// `block` is one of ours and points to a granule's start.
+  void free(void* block) {
+    Span* span = map_.span_of(block);
+    map_.set_class(span->first, kNotOurs);
+    count_.fetch_sub(1, std::memory_order_relaxed);
+    bytes_.fetch_sub(span->large_bytes, std::memory_order_relaxed);
+    pool_.release(span);
+  }
+
+  /// Changes a block's size without moving it; false if that cannot be done, or would keep
+  /// more than twice the memory that is needed.
+  bool resize_in_place(void* block, std::size_t size) {
+    if (size > kMaxRequestBytes) return false;
+    Span* span = map_.span_of(block);
+    const std::size_t bytes = align_up(size, Os::page_bytes());
+    const std::size_t granules = (bytes + kGranuleBytes - 1) >> kGranuleShift;
+    if (granules > map_.window_granules()) return false;
+    const auto count = static_cast<std::uint32_t>(granules);
+    if (count > span->count && !pool_.grow_in_place(span, count)) return false;
+    if (count < span->count && !pool_.shrink_in_place(span, count)) return false;
+    bytes_.fetch_add(bytes - span->large_bytes, std::memory_order_relaxed);
+    span->large_bytes = bytes;
+    return true;
+  }
+
+  /// Moves a block to a longer span without copying; null if that does not pay or cannot
+  /// be done here, with the block left as it was.
+  void* grow_by_moving(void* block, std::size_t size, std::size_t alignment) {
+    Span* old = map_.span_of(block);
+    if (old->large_bytes < kMoveBytes) return nullptr;
+    if (alignment < kPageTableBytes) alignment = kPageTableBytes;  // whole tables move at once
+    void* target = allocate(size, alignment, false);
+    if (target == nullptr) return nullptr;
+    if (!Os::move_pages(block, target, old->large_bytes)) {
+      free(target);
+      return nullptr;
+    }
+    map_.span_of(target)->moved_pages = true;
+    free(block);
+    return target;
+  }
+
+  std::size_t count() const { return count_.load(std::memory_order_relaxed); }
+  std::size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+
+ private:
+  /// Below this, copying is as fast as three calls to the system.
+  static constexpr std::size_t kMoveBytes = 256 * kKiB;
+  static constexpr std::size_t kPageTableBytes = 2 * kMiB;
+
+  PageMap<Os>& map_;
+  SpanPool<Os>& pool_;
+  std::atomic<std::size_t> count_{0};  // statistics
+  std::atomic<std::size_t> bytes_{0};
+};
+
+}  // namespace carrel::core

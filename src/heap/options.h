@@ -1,0 +1,71 @@
+// Run-time options: one table that makes the parser, the documentation and the messages.
+//
+// Sources, later ones winning: the defaults of Config, the program's `carrel_options`
+// symbol, the environment variable CARREL_OPTIONS, carrel_set_option(). A mistake is
+// reported once, with the nearest valid key, and ignored.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/text.h"
+#include "config/config.h"
+
+namespace carrel::core {
+
+struct Options {
+  std::uint32_t decay_ms = 0;
+  std::uint32_t purge_thread = 1;
+  std::uint32_t cache_kib = 0;
+  std::uint32_t shards = 0;
+  std::uint32_t stats_at_exit = 0;
+  std::uint32_t verbose = 0;
+};
+
+struct OptionSpec {
+  const char* key;
+  std::uint32_t Options::*field;
+  std::uint32_t minimum;
+  std::uint32_t maximum;
+  bool changeable;  // also while the program runs
+  const char* meaning;
+};
+
+inline constexpr OptionSpec kOptionTable[] = {
+    {"decay_ms", &Options::decay_ms, 0, 20'000, true,
+     "milliseconds after which free memory goes back to the system; 0: at the next "
+     "opportunity"},
+    {"purge_thread", &Options::purge_thread, 0, 1, true,
+     "1: a helper thread gives memory back also when the program is idle; 0: only calls to "
+     "the allocator do"},
+    {"cache_kib", &Options::cache_kib, 0, 1'024, false,
+     "KiB a thread may keep cached per size class (at least 4 blocks)"},
+    {"shards", &Options::shards, 1, 64, false,
+     "sets of slabs that threads are dealt to; by default one per CPU"},
+    {"stats_at_exit", &Options::stats_at_exit, 0, 1, true,
+     "1: print malloc_stats() when the program exits"},
+    {"verbose", &Options::verbose, 0, 1, false,
+     "1: print the version and the options in force when the heap is set up"},
+};
+
+enum class OptionError { kNone, kUnknownKey, kBadValue, kFixed };
+
+/// What the key is called in the table, or null.
+inline const OptionSpec* find_option(TextView key) {
+  for (const OptionSpec& spec : kOptionTable) {
+    if (key == TextView(spec.key)) return &spec;
+  }
+  return nullptr;
+}
+
+/// Sets one option; `running` refuses those that are read only at start.
+OptionError set_option(Options& options, TextView key, TextView value, bool running);
+
+/// Reads "key=value,key=value"; calls `complain(key, value, error)` for each mistake.
+void parse_options(Options& options, TextView text,
+                   void (*complain)(TextView key, TextView value, OptionError error));
+
+/// The valid key that is spelled most like this one.
+const OptionSpec& nearest_option(TextView key);
+
+}  // namespace carrel::core

@@ -1,0 +1,168 @@
+// When memory goes back to the system: the decay clock, the helper thread that watches it
+// while the program is idle, and what happens without that thread.
+//
+// Basic design: freed spans rest in the pool for decay_ms and are then purged. Slabs that
+// nobody used for a second give back the whole pages in which every slot is free. A helper
+// thread does both, ten times a second; it is started when there is something worth giving
+// back and ends when there is nothing left. Where it is switched off or cannot be had,
+// threads do a share of the work when they pass a slow path, and free memory is bounded
+// in proportion to the heap.
+//
+// Time is counted in ticks of 100 ms; in the pool they wrap around within 1 to 255.
+// Any thread may call poll(); run() is the helper's.
+#pragma once
+
+#include "heap/options.h"
+#include "slab/shards.h"
+
+namespace carrel::core {
+
+template <OsLayer Os>
+class Purger {
+ public:
+  constexpr Purger(SlabContext<Os>& context, Shards<Os>& shards, const Options& options)
+      : context_(context), shards_(shards), options_(options) {}
+  Purger(const Purger&) = delete;
+  Purger& operator=(const Purger&) = delete;
+
+  /// `entry` is called on the helper thread and must call run(). Until this is called no
+  /// helper is started.
+  void initialize(void (*entry)(), std::size_t start_bytes) {
+    start_granules_ = start_bytes >> kGranuleShift;
+    update_clock();
+    entry_.store(entry, std::memory_order_release);
+  }
+
+  /// Called now and then from slow paths, without locks: keeps the clock, and starts the
+  /// helper or does a share of its work.
+  void poll() {
+    const bool new_tick = update_clock();
+    if (helper_running_.load(std::memory_order_relaxed)) return;
+    const bool much = context_.pool.totals().touched >= start_granules_ ||
+                      sweep_until_.load(std::memory_order_relaxed) > ticks();
+    if (!much) return;
+    if (options_.purge_thread != 0) {
+      if (start_helper()) return;
+    }
+    if (new_tick) purge_without_helper();
+  }
+
+  /// Says that slabs have got many free slots: look for cold ones for a while.
+  void request_sweep() {
+    sweep_until_.store(ticks() + kColdTicks + 2 * kSweepEveryTicks, std::memory_order_relaxed);
+    poll();
+  }
+
+  /// The helper thread's life. Its code must not use thread-local storage.
+  void run() {
+    std::uint32_t idle_ticks = 0;
+    std::uint32_t next_sweep = ticks() + kSweepEveryTicks;
+    for (;;) {
+      Os::wait(sleep_word_, 0, kTickMs);
+      update_clock();
+      std::size_t done = context_.pool.purge_older_than(decay_ticks(), kNoLimit);
+      const bool sweeping = sweep_until_.load(std::memory_order_relaxed) > ticks();
+      if (sweeping && static_cast<std::int32_t>(ticks() - next_sweep) >= 0) {
+        done += sweep(kColdTicks);
+        next_sweep = ticks() + kSweepEveryTicks;
+      }
+      idle_ticks = done != 0 || sweeping ? 0 : idle_ticks + 1;
+      const bool nothing_left = context_.pool.totals().touched == 0;
+      const bool wanted = options_.purge_thread != 0 &&
+                          idle_ticks < (nothing_left ? kLingerTicks : kGiveUpTicks);
+      if (wanted) continue;
+      // Seq_cst, as in start_helper(): either poll() sees that the helper is gone, or the
+      // helper sees here the work that poll() was called for.
+      helper_running_.store(false);
+      const bool work = options_.purge_thread != 0 && idle_ticks < kGiveUpTicks &&
+                        context_.pool.totals().touched >= start_granules_;
+      if (!work || helper_running_.exchange(true)) return;
+    }
+  }
+
+  /// Everything, now: for malloc_trim and for when memory is short. Returns the bytes.
+  std::size_t purge_all() {
+    update_clock();
+    std::size_t bytes = sweep(0);
+    bytes += context_.pool.purge_older_than(0, kNoLimit) << kGranuleShift;
+    return bytes;
+  }
+
+  bool helper_running() const { return helper_running_.load(std::memory_order_relaxed); }
+
+  void reset_after_fork() {
+    helper_running_.store(false, std::memory_order_relaxed);
+    Os::forget_thread();
+  }
+
+  std::uint32_t ticks() const { return context_.tick.load(std::memory_order_relaxed); }
+
+ private:
+  static constexpr std::uint32_t kTickMs = 100;
+  static constexpr std::uint32_t kColdTicks = 10;
+  static constexpr std::uint32_t kSweepEveryTicks = 5;
+  static constexpr std::uint32_t kLingerTicks = 10;
+  static constexpr std::uint32_t kGiveUpTicks = 250;  // longer than the longest decay: the
+                                                      // system refuses (locked memory)
+  static constexpr std::size_t kNoLimit = SIZE_MAX;
+
+  /// True when a new tick has begun.
+  bool update_clock() {
+    const auto now = static_cast<std::uint32_t>(Os::now_ms() / kTickMs);
+    if (now == context_.tick.load(std::memory_order_relaxed)) return false;
+    context_.tick.store(now, std::memory_order_relaxed);
+    context_.pool.set_tick(static_cast<std::uint8_t>(now % 255 + 1));
+    return true;
+  }
+
+  std::uint8_t decay_ticks() const {
+    return static_cast<std::uint8_t>((options_.decay_ms + kTickMs - 1) / kTickMs);
+  }
+
+  bool start_helper() {
+    void (*entry)() = entry_.load(std::memory_order_acquire);
+    if (entry == nullptr || helper_running_.exchange(true)) return true;
+    if (Os::start_thread(entry)) return true;
+    helper_running_.store(false);
+    return false;
+  }
+
+  /// At most once a tick: what is stale, in small portions, and at once what exceeds a
+  /// quarter of the heap.
+  void purge_without_helper() {
+    constexpr std::size_t kPortion = 8 * kMiB >> kGranuleShift;
+    context_.pool.purge_older_than(decay_ticks(), kPortion);
+    const PoolTotals totals = context_.pool.totals();
+    const std::size_t bound = start_granules_ + (totals.added - totals.free) / 4;
+    if (totals.touched > bound) context_.pool.purge_older_than(0, totals.touched - bound);
+    const std::uint32_t due = sweep_until_.load(std::memory_order_relaxed);
+    if (due > ticks() && ticks() % kSweepEveryTicks == 0) sweep(kColdTicks);
+  }
+
+  /// Visits every slab. Reads descriptions without their locks, which is harmless because
+  /// they are type-stable; the bin looks again under its lock.
+  std::size_t sweep(std::uint32_t age) {
+    std::size_t bytes = 0;
+    const std::size_t count = context_.map.granule_count();
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::uint8_t size_class = plain_class(context_.map.class_at(i));
+      if (size_class == kNotOurs || size_class > kClassCount) continue;
+      Span* slab = context_.map.granule(i).span;
+      const std::uint32_t shard = slab->shard;
+      if (shard >= shards_.count()) continue;
+      bytes += shards_.bin(shard, size_class).purge_cold(context_, slab, age);
+    }
+    return bytes;
+  }
+
+  SlabContext<Os>& context_;
+  Shards<Os>& shards_;
+  const Options& options_;
+  std::size_t start_granules_ = 0;
+  std::atomic<void (*)()> entry_{nullptr};
+  std::atomic<bool> helper_running_{false};
+  std::atomic<std::uint32_t> sweep_until_{0};
+  std::atomic<std::uint32_t> sleep_word_{0};  // never changes: the helper sleeps a tick
+};
+
+}  // namespace carrel::core

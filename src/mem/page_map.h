@@ -1,0 +1,214 @@
+// From an address to what lies there: the window of address space that holds the heap,
+// and two arrays with one entry per granule of it.
+//
+// Basic design: all blocks lie inside one window. Where nothing limits address space, the
+// window is reserved once and committed from its start as the heap grows; under a limit
+// (ulimit -v) it is a range around the first mapping in which further mappings are asked
+// for one by one. Either way a look-up is a subtraction, a bounds check and one load, and
+// an address outside the window is refused without touching memory.
+//
+// The class map's byte says how a block there is freed (see kNotOurs and others below);
+// it is all that a cached free reads. The granule array leads to the Span.
+//
+// Reading is free of locks: a live block's entries were written before the block was
+// handed out and change only after it was freed. Writing is guarded by the span pool.
+#pragma once
+
+#include <atomic>
+
+#include "base/bits.h"
+#include "mem/span.h"
+#include "os/os.h"
+
+namespace carrel::core {
+
+/// Values of the class map. Between them: a size class, 1 to kMaxClassId, whose blocks may
+/// enter any thread's cache, or such a class with a group bit (see slab/size_class.h).
+inline constexpr std::uint8_t kNotOurs = 0;
+inline constexpr std::uint8_t kMaxClassId = 62;
+inline constexpr std::uint8_t kLargeBlock = 63;
+
+/// What the pool knows of one granule.
+struct Granule {
+  Span* span = nullptr;  // valid for a span's first and last granule, in a slab for each
+  std::uint8_t touched_tick = 0;  // 0: known to read as zero; else when it became free
+};
+
+template <OsLayer Os>
+class PageMap {
+ public:
+  /// Granule index of an address; beyond granule_count() for every foreign address.
+  std::size_t index_of(std::uintptr_t address) const {
+    return (address - base_) >> kGranuleShift;
+  }
+  std::size_t index_of(const void* pointer) const { return index_of(address_of(pointer)); }
+
+  /// Granules that have entries; grows, never shrinks.
+  std::size_t granule_count() const { return granule_count_.load(std::memory_order_relaxed); }
+
+  std::uint8_t class_at(std::size_t index) const {
+    return class_map_[index].load(std::memory_order_relaxed);
+  }
+  std::uint8_t class_of(const void* pointer) const {
+    const std::size_t index = index_of(pointer);
+    return index < granule_count() ? class_at(index) : kNotOurs;
+  }
+  Granule& granule(std::size_t index) const { return granules_[index]; }
+  Span* span_of(const void* pointer) const { return granules_[index_of(pointer)].span; }
+
+  char* address(std::size_t index) const {
+    return at_address<char>(base_ + (index << kGranuleShift));
+  }
+
+  /// Relaxed: whoever passes a block to another thread orders these stores before it.
+  void set_class(std::size_t index, std::uint8_t value) {
+    class_map_[index].store(value, std::memory_order_relaxed);
+  }
+
+  /// Chooses the window. False when not even a small one can be had.
+  bool initialize(std::size_t window_bytes) {
+    const std::size_t limit = Os::address_space_limit();
+    if (limit != SIZE_MAX) {  // a reservation would count against it
+      return open_window(limit < window_bytes / 2 ? align_up(2 * limit, kGranuleBytes)
+                                                  : window_bytes);
+    }
+    for (std::size_t bytes = window_bytes; bytes >= kMinReservedBytes; bytes /= 2) {
+      if (reserve_window(bytes)) return true;
+    }
+    return open_window(kOpenWindowBytes);
+  }
+
+  /// Adds at least `count` granules to the heap, `wish` if possible: the first of them in
+  /// `first`, how many in `added`. They read as zero. False: the system refuses.
+  bool extend(std::uint32_t count, std::uint32_t wish, std::uint32_t& first,
+              std::uint32_t& added) {
+    if (wish < count) wish = count;
+    for (std::uint32_t size = wish;; size = count) {
+      added = size;
+      if (reserved_ ? extend_committed(size, first) : extend_mapped(size, first)) return true;
+      if (size == count) return false;
+    }
+  }
+
+  bool reserved_at_once() const { return reserved_; }
+  std::size_t window_granules() const { return window_granules_; }
+
+ private:
+  static constexpr std::size_t kMinReservedBytes = 4 * kGiB;
+  static constexpr std::size_t kOpenWindowBytes = 64 * kGiB;
+
+  bool reserve_window(std::size_t bytes) {
+    const std::size_t granules = bytes >> kGranuleShift;
+    void* window = Os::reserve(bytes, kGranuleBytes);
+    if (window == nullptr) return false;
+    const std::size_t page = Os::page_bytes();
+    void* classes = Os::reserve(align_up(granules, page), page);
+    void* entries = Os::reserve(align_up(granules * sizeof(Granule), page), page);
+    if (classes == nullptr || entries == nullptr) {
+      Os::unmap(window, bytes);
+      if (classes != nullptr) Os::unmap(classes, align_up(granules, page));
+      if (entries != nullptr) Os::unmap(entries, align_up(granules * sizeof(Granule), page));
+      return false;
+    }
+    adopt(address_of(window), granules, classes, entries);
+    reserved_ = true;
+    return true;
+  }
+
+  /// Under a limit on address space: only the arrays are mapped now, for a window around
+  /// the place where the system puts mappings (it goes downwards from there).
+  bool open_window(std::size_t bytes) {
+    const std::size_t granules = bytes >> kGranuleShift;
+    const std::size_t page = Os::page_bytes();
+    void* classes = Os::map(nullptr, align_up(granules, page));
+    if (classes == nullptr) return false;
+    void* entries = Os::map(nullptr, align_up(granules * sizeof(Granule), page));
+    if (entries == nullptr) {
+      Os::unmap(classes, align_up(granules, page));
+      return false;
+    }
+    const std::uintptr_t here = align_down(address_of(classes), kGranuleBytes);
+    const std::uintptr_t below = bytes / 4 * 3;
+    adopt(here > below + kGranuleBytes ? here - below : kGranuleBytes, granules, classes, entries);
+    granule_count_.store(granules, std::memory_order_relaxed);
+    return true;
+  }
+
+  void adopt(std::uintptr_t base, std::size_t granules, void* classes, void* entries) {
+    base_ = base;
+    window_granules_ = granules;
+    class_map_ = static_cast<std::atomic<std::uint8_t>*>(classes);
+    granules_ = static_cast<Granule*>(entries);
+  }
+
+  bool extend_committed(std::uint32_t count, std::uint32_t& first) {
+    const std::size_t old_count = granule_count();
+    const std::size_t new_count = old_count + count;
+    if (new_count > window_granules_) return false;
+    if (!commit_entries(class_map_, sizeof(class_map_[0]), old_count, new_count) ||
+        !commit_entries(granules_, sizeof(Granule), old_count, new_count) ||
+        !Os::commit(address(old_count), std::size_t{count} << kGranuleShift)) {
+      return false;
+    }
+    first = static_cast<std::uint32_t>(old_count);
+    // Relaxed: a thread can only ask about a new granule after it was handed a block in
+    // it, and that hand-over orders this store too.
+    granule_count_.store(new_count, std::memory_order_relaxed);
+    return true;
+  }
+
+  static bool commit_entries(void* array, std::size_t entry_bytes, std::size_t old_count,
+                             std::size_t new_count) {
+    const std::size_t page = Os::page_bytes();
+    const std::size_t old_end = align_up(old_count * entry_bytes, page);
+    const std::size_t new_end = align_up(new_count * entry_bytes, page);
+    return old_end == new_end || Os::commit(static_cast<char*>(array) + old_end, new_end - old_end);
+  }
+
+  bool extend_mapped(std::uint32_t count, std::uint32_t& first) {
+    const std::size_t bytes = std::size_t{count} << kGranuleShift;
+    if (try_map_at(next_hint_, bytes, first)) return true;
+    // Elsewhere, with room to cut an aligned piece out of it.
+    auto* start = static_cast<char*>(Os::map(nullptr, bytes + kGranuleBytes));
+    if (start == nullptr) return false;
+    char* aligned = at_address<char>(align_up(address_of(start), kGranuleBytes));
+    char* end = start + bytes + kGranuleBytes;
+    if (aligned != start) Os::unmap(start, static_cast<std::size_t>(aligned - start));
+    if (end != aligned + bytes) {
+      Os::unmap(aligned + bytes, static_cast<std::size_t>(end - (aligned + bytes)));
+    }
+    return accept(aligned, bytes, first);
+  }
+
+  bool try_map_at(void* hint, std::size_t bytes, std::uint32_t& first) {
+    if (hint == nullptr) return false;
+    void* got = Os::map(hint, bytes);
+    if (got == nullptr) return false;
+    if (got != hint) {
+      Os::unmap(got, bytes);
+      return false;
+    }
+    return accept(got, bytes, first);
+  }
+
+  bool accept(void* start, std::size_t bytes, std::uint32_t& first) {
+    const std::size_t index = index_of(start);
+    if (index >= window_granules_ || window_granules_ - index < bytes >> kGranuleShift) {
+      Os::unmap(start, bytes);
+      return false;
+    }
+    first = static_cast<std::uint32_t>(index);
+    next_hint_ = static_cast<char*>(start) + bytes;
+    return true;
+  }
+
+  std::uintptr_t base_ = 0;
+  std::atomic<std::size_t> granule_count_{0};
+  std::atomic<std::uint8_t>* class_map_ = nullptr;
+  Granule* granules_ = nullptr;
+  std::size_t window_granules_ = 0;
+  void* next_hint_ = nullptr;
+  bool reserved_ = false;
+};
+
+}  // namespace carrel::core

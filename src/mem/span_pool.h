@@ -1,0 +1,457 @@
+// The pool of free spans: where slabs and large blocks come from and go back to.
+//
+// Basic design: free spans are kept coalesced, whether their pages were touched or not,
+// in lists by length; spans with touched granules have lists of their own and are taken
+// first, because a touched page costs nothing and an untouched one a page fault. What
+// neither offers comes from the end of the heap. Each granule remembers when it became
+// free; purge_older_than() gives those pages back that have been free for long. A purged
+// granule is known to read as zero.
+//
+// Invariants, under lock_: no two free spans are neighbours; the first and the last
+// granule of every span lead to its Span; a granule that is in no span belongs to memory
+// that was never added. Thread-safe; rank 3.
+#pragma once
+
+#include "base/intrusive_list.h"
+#include "base/report.h"
+#include "mem/metadata_arena.h"
+#include "mem/page_map.h"
+#include "mem/span.h"
+
+namespace carrel::core {
+
+/// Totals in granules; read without a lock, each exact at some moment.
+struct PoolTotals {
+  std::size_t added = 0;    // in the heap at all
+  std::size_t free = 0;     // in the pool
+  std::size_t touched = 0;  // in the pool and perhaps resident
+  std::size_t purged = 0;   // given back so far, cumulative
+};
+
+template <OsLayer Os>
+class SpanPool {
+ public:
+  constexpr SpanPool(PageMap<Os>& map, MetadataArena<Os>& metadata) : map_(map), metadata_(metadata) {}
+  SpanPool(const SpanPool&) = delete;
+  SpanPool& operator=(const SpanPool&) = delete;
+
+  /// A span of `count` granules whose first granule's address is a multiple of
+  /// `align_granules` granules, in state `state`; null when memory is exhausted.
+  Span* allocate(std::uint32_t count, std::uint32_t align_granules, SpanState state) {
+    LockGuard guard(lock_);
+    const std::uint32_t slack = align_granules - 1;
+    Span* span = find(count + slack);
+    if (span == nullptr) {
+      if (!extend(count + slack)) return nullptr;
+      span = find(count + slack);
+    }
+    unlink(span);
+    if (slack != 0) span = trim_to_alignment(span, count, align_granules);
+    if (span != nullptr && span->count > count && !split_off_rest(span, count)) {
+      link(span);
+      return nullptr;
+    }
+    if (span != nullptr) claim(span, state);
+    return span;
+  }
+
+  /// Takes a span back. Its class map entries must be cleared already.
+  void release(Span* span) {
+    // What move_pages put there cannot merge with its neighbours in the kernel's
+    // book-keeping and would use up the process's mappings.
+    const bool fresh = span->moved_pages && Os::fresh_pages(map_.address(span->first), bytes(span));
+    LockGuard guard(lock_);
+    span->moved_pages = false;
+    const std::uint8_t tick = fresh ? std::uint8_t{0} : now();
+    for (std::uint32_t i = 0; i < span->count; ++i) {
+      map_.granule(span->first + i).touched_tick = tick;
+    }
+    span->touched_count = fresh ? 0 : span->count;
+    insert(span);
+  }
+
+  /// Makes a large span longer without moving it, if free memory follows.
+  bool grow_in_place(Span* span, std::uint32_t new_count) {
+    LockGuard guard(lock_);
+    const std::uint32_t extra = new_count - span->count;
+    Span* after = free_span_starting_at(span->first + span->count);
+    if (after == nullptr || after->count < extra) {
+      const std::uint32_t missing = extra - (after == nullptr ? 0 : after->count);
+      if (span->first + span->count + (after == nullptr ? 0 : after->count) != end_ ||
+          !extend(missing)) {
+        return false;
+      }
+      after = free_span_starting_at(span->first + span->count);
+      if (after == nullptr || after->count < extra) return false;  // mapped elsewhere
+    }
+    unlink(after);
+    if (after->count > extra && !split_off_rest(after, extra)) {
+      link(after);
+      return false;
+    }
+    free_granules_.fetch_sub(extra, std::memory_order_relaxed);
+    touched_granules_.fetch_sub(after->touched_count, std::memory_order_relaxed);
+    span->count = new_count;
+    retire(after);
+    set_ends(span);
+    return true;
+  }
+
+  /// Gives the end of a large span back to the pool.
+  bool shrink_in_place(Span* span, std::uint32_t new_count) {
+    Span* rest = nullptr;
+    {
+      LockGuard guard(lock_);
+      rest = new_span();
+      if (rest == nullptr) return false;
+      rest->first = span->first + new_count;
+      rest->count = span->count - new_count;
+      rest->state = span->state;
+      rest->moved_pages = span->moved_pages;
+      span->count = new_count;
+      set_ends(span);
+      set_ends(rest);
+    }
+    release(rest);
+    return true;
+  }
+
+  /// Tells the pool what time it is; see ticks in heap/purger.h.
+  void set_tick(std::uint8_t tick) { tick_.store(tick, std::memory_order_relaxed); }
+
+  /// Gives back pages that have been free for at least `age` ticks, all if 0. Stops after
+  /// about `limit` granules; returns the granules given back. The system is called without
+  /// the lock: the spans are out of the pool meanwhile.
+  std::size_t purge_older_than(std::uint8_t age, std::size_t limit) {
+    std::size_t purged = 0;
+    while (purged < limit) {
+      Span* batch[kPurgeBatch];
+      std::size_t batch_size = 0;
+      {
+        LockGuard guard(lock_);
+        batch_size = take_stale(age, batch);
+      }
+      if (batch_size == 0) break;
+      std::size_t given_back = 0;
+      for (std::size_t i = 0; i < batch_size; ++i) given_back += purge_span(batch[i]);
+      if (given_back == 0) break;  // the system refuses: locked memory
+      purged += given_back;
+    }
+    return purged;
+  }
+
+  /// Makes a span in use read as zero and says so to its owner: writes what is small,
+  /// gives back and refaults what is large.
+  void zero(Span* span, std::size_t byte_count) {
+    for (std::uint32_t i = 0; i < span->count; ++i) {
+      if (map_.granule(span->first + i).touched_tick == 0) continue;
+      std::uint32_t run = 1;
+      while (i + run < span->count && map_.granule(span->first + i + run).touched_tick != 0) ++run;
+      char* start = map_.address(span->first + i);
+      const std::size_t offset = std::size_t{i} << kGranuleShift;
+      if (offset >= byte_count) return;
+      std::size_t size = std::size_t{run} << kGranuleShift;
+      if (size > byte_count - offset) size = byte_count - offset;
+      if (size < kZeroByPurgingBytes || !Os::purge(start, align_up(size, Os::page_bytes()))) {
+        memset(start, 0, size);
+      }
+      i += run - 1;
+    }
+  }
+
+  PoolTotals totals() const {
+    return {.added = added_granules_.load(std::memory_order_relaxed),
+            .free = free_granules_.load(std::memory_order_relaxed),
+            .touched = touched_granules_.load(std::memory_order_relaxed),
+            .purged = purged_granules_.load(std::memory_order_relaxed)};
+  }
+
+  void lock() { lock_.lock(); }
+  void unlock() { lock_.unlock(); }
+  void reset_after_fork() { lock_.reset_after_fork(); }
+
+ private:
+  // Lengths 1 to kExactBins have a list each, longer ones one per quarter of a doubling.
+  static constexpr std::uint32_t kExactBins = 64;
+  static constexpr std::uint32_t kBins = 128;
+  static constexpr std::size_t kPurgeBatch = 32;
+  static constexpr std::uint32_t kMinExtension = 1 * kMiB >> kGranuleShift;
+  static constexpr std::uint32_t kMaxExtension = 64 * kMiB >> kGranuleShift;
+  /// Writing costs about 0.1 ns a byte, giving back and faulting again some 0.2 to 0.5 ns:
+  /// but the owner of a large block may never touch most of it.
+  static constexpr std::size_t kZeroByPurgingBytes = 4 * kMiB;
+
+  /// Free spans by length.
+  struct Lists {
+    IntrusiveList<Span> bins[kBins];
+    std::uint64_t nonempty[kBins / 64] = {};
+
+    void add(Span* span) {
+      const std::uint32_t bin = bin_for(span->count);
+      bins[bin].push_front(span);
+      nonempty[bin / 64] |= std::uint64_t{1} << (bin % 64);
+    }
+    void remove(Span* span) {
+      const std::uint32_t bin = bin_for(span->count);
+      bins[bin].remove(span);
+      if (bins[bin].empty()) nonempty[bin / 64] &= ~(std::uint64_t{1} << (bin % 64));
+    }
+    /// A shortest list's span that is long enough.
+    Span* find(std::uint32_t count) const {
+      std::uint32_t bin = bin_for(count);
+      if (count > kExactBins) {  // this list's lengths differ
+        for (Span* span = bins[bin].front(); span != nullptr; span = span->next) {
+          if (span->count >= count) return span;
+        }
+        ++bin;
+      }
+      bin = next_nonempty(bin);
+      return bin < kBins ? bins[bin].front() : nullptr;
+    }
+    std::uint32_t next_nonempty(std::uint32_t bin) const {
+      for (std::uint32_t word = bin / 64; word < kBins / 64; ++word) {
+        std::uint64_t bits = nonempty[word];
+        if (word == bin / 64) bits &= ~std::uint64_t{0} << (bin % 64);
+        if (bits != 0) return word * 64 + static_cast<std::uint32_t>(std::countr_zero(bits));
+      }
+      return kBins;
+    }
+    static std::uint32_t bin_for(std::uint32_t count) {
+      if (count <= kExactBins) return count - 1;
+      const unsigned log = floor_log2(count);
+      const std::uint32_t quarter = (count >> (log - 2)) & 3;
+      const std::uint32_t bin = kExactBins + (log - 6) * 4 + quarter;
+      return bin < kBins ? bin : kBins - 1;
+    }
+  };
+
+  std::uint8_t now() const { return tick_.load(std::memory_order_relaxed); }
+  static std::size_t bytes(const Span* span) { return std::size_t{span->count} << kGranuleShift; }
+
+  Span* find(std::uint32_t count) {
+    Span* span = touched_.find(count);
+    return span != nullptr ? span : untouched_.find(count);
+  }
+
+  Lists& lists_for(const Span* span) { return span->touched_count != 0 ? touched_ : untouched_; }
+  void link(Span* span) { lists_for(span).add(span); }
+  void unlink(Span* span) { lists_for(span).remove(span); }
+
+  void set_ends(Span* span) {
+    map_.granule(span->first).span = span;
+    map_.granule(span->first + span->count - 1).span = span;
+  }
+
+  std::uint32_t count_touched(std::uint32_t first, std::uint32_t count) const {
+    std::uint32_t touched = 0;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      touched += map_.granule(first + i).touched_tick != 0 ? 1 : 0;
+    }
+    return touched;
+  }
+
+  Span* new_span() {
+    Span* span = unused_.front();
+    if (span != nullptr) {
+      unused_.remove(span);
+      return span;
+    }
+    void* memory = metadata_.allocate(sizeof(Span));
+    return memory == nullptr ? nullptr : ::new (memory) Span;
+  }
+
+  void retire(Span* span) {
+    span->state = SpanState::kUnused;
+    unused_.push_front(span);
+  }
+
+  /// Splits an unlinked free span: `span` keeps `count` granules, the rest goes back.
+  bool split_off_rest(Span* span, std::uint32_t count) {
+    Span* rest = new_span();
+    if (rest == nullptr) return false;
+    rest->first = span->first + count;
+    rest->count = span->count - count;
+    rest->state = SpanState::kFree;
+    const std::uint32_t touched =
+        span->touched_count == 0 ? 0 : count_touched(span->first, count);
+    rest->touched_count = span->touched_count - touched;
+    span->count = count;
+    span->touched_count = touched;
+    set_ends(span);
+    set_ends(rest);
+    link(rest);
+    return true;
+  }
+
+  /// Cuts the front off an unlinked span until it starts at a multiple of `align`.
+  Span* trim_to_alignment(Span* span, std::uint32_t count, std::uint32_t align) {
+    const std::uintptr_t unit = std::uintptr_t{align} << kGranuleShift;
+    const std::uintptr_t start = address_of(map_.address(span->first));
+    const auto front = static_cast<std::uint32_t>((align_up(start, unit) - start) >> kGranuleShift);
+    if (front == 0) return span;
+    if (span->count < front + count || !split_off_rest(span, front)) {
+      link(span);
+      return nullptr;
+    }
+    Span* aligned = free_span_starting_at(span->first + front);
+    unlink(aligned);
+    link(span);
+    return aligned;
+  }
+
+  void claim(Span* span, SpanState state) {
+    free_granules_.fetch_sub(span->count, std::memory_order_relaxed);
+    touched_granules_.fetch_sub(span->touched_count, std::memory_order_relaxed);
+    span->state = state;
+    span->moved_pages = false;
+    set_ends(span);
+  }
+
+  /// Puts a span among the free ones, merged with free neighbours.
+  void insert(Span* span) {
+    free_granules_.fetch_add(span->count, std::memory_order_relaxed);
+    touched_granules_.fetch_add(span->touched_count, std::memory_order_relaxed);
+    span->state = SpanState::kFree;
+    Span* before = span->first == 0 ? nullptr : map_.granule(span->first - 1).span;
+    if (before != nullptr && before->state == SpanState::kFree &&
+        before->first + before->count == span->first) {
+      unlink(before);
+      span->first = before->first;
+      span->count += before->count;
+      span->touched_count += before->touched_count;
+      retire(before);
+    }
+    Span* after = free_span_starting_at(span->first + span->count);
+    if (after != nullptr) {
+      unlink(after);
+      span->count += after->count;
+      span->touched_count += after->touched_count;
+      retire(after);
+    }
+    set_ends(span);
+    link(span);
+  }
+
+  /// The free span that begins at this granule, if there is one.
+  Span* free_span_starting_at(std::size_t granule) const {
+    if (granule >= map_.granule_count()) return nullptr;
+    Span* span = map_.granule(granule).span;
+    return span != nullptr && span->state == SpanState::kFree && span->first == granule ? span
+                                                                                        : nullptr;
+  }
+
+  /// Adds memory to the heap so that `count` granules are free in one piece at its end.
+  bool extend(std::uint32_t count) {
+    if (count > map_.window_granules()) return false;
+    // An eighth more of what there is: few calls for a large heap, little for a small one.
+    auto wish = static_cast<std::uint32_t>(added_granules_.load(std::memory_order_relaxed) / 8);
+    if (wish < kMinExtension) wish = kMinExtension;
+    if (wish > kMaxExtension) wish = kMaxExtension;
+    if (map_.reserved_at_once() && end_ != 0) {
+      Span* last = map_.granule(end_ - 1).span;
+      if (last->state == SpanState::kFree && last->count < count) count -= last->count;
+    }
+    Span* span = new_span();
+    if (span == nullptr) return false;
+    if (!map_.extend(count, wish, span->first, span->count)) {
+      retire(span);
+      return false;
+    }
+    end_ = span->first + span->count;
+    added_granules_.fetch_add(span->count, std::memory_order_relaxed);
+    span->touched_count = 0;
+    insert(span);
+    return true;
+  }
+
+  /// Cuts up to kPurgeBatch runs of stale granules out of the pool.
+  std::size_t take_stale(std::uint8_t age, Span* (&batch)[kPurgeBatch]) {
+    std::size_t size = 0;
+    for (std::uint32_t bin = touched_.next_nonempty(0); bin < kBins;
+         bin = touched_.next_nonempty(bin + 1)) {
+      for (Span* span = touched_.bins[bin].front(); span != nullptr;) {
+        Span* next = span->next;
+        Span* stale = cut_stale_run(span, age);
+        if (stale != nullptr) {
+          batch[size++] = stale;
+          if (size == kPurgeBatch) return size;
+          // What was left of the span went into other lists, perhaps before this one;
+          // the next call will meet it.
+        }
+        span = next;
+      }
+    }
+    return size;
+  }
+
+  /// Takes the first stale run out of a linked free span; what lies before and after it
+  /// stays in the pool. Null if nothing in it is stale (or no description is to be had).
+  Span* cut_stale_run(Span* span, std::uint8_t age) {
+    std::uint32_t start = 0;
+    while (start < span->count && !is_stale(span->first + start, age)) ++start;
+    if (start == span->count) return nullptr;
+    std::uint32_t end = start + 1;
+    while (end < span->count && end - start < kMaxPurgeRun && is_stale(span->first + end, age)) {
+      ++end;
+    }
+    unlink(span);
+    const std::uint32_t first = span->first;
+    if (end < span->count && !split_off_rest(span, end)) {
+      link(span);
+      return nullptr;
+    }
+    if (start > 0) {
+      if (!split_off_rest(span, start)) {
+        link(span);
+        return nullptr;
+      }
+      link(span);
+      span = free_span_starting_at(first + start);
+      unlink(span);
+    }
+    claim(span, SpanState::kPurging);
+    return span;
+  }
+
+  bool is_stale(std::uint32_t granule, std::uint8_t age) const {
+    const std::uint8_t freed = map_.granule(granule).touched_tick;
+    if (freed == 0) return false;
+    // Ticks run through 1 to 255 and around.
+    const int elapsed = now() >= freed ? now() - freed : now() + 255 - freed;
+    return elapsed >= age;
+  }
+
+  /// Gives one span's pages back and returns it to the pool; 0 if the system refuses.
+  std::size_t purge_span(Span* span) {
+    const bool gone = Os::purge(map_.address(span->first), bytes(span));
+    const std::uint32_t count = span->count;
+    LockGuard guard(lock_);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      map_.granule(span->first + i).touched_tick = gone ? std::uint8_t{0} : now();
+    }
+    span->touched_count = gone ? 0 : count;
+    insert(span);
+    if (gone) purged_granules_.fetch_add(count, std::memory_order_relaxed);
+    return gone ? count : 0;
+  }
+
+  /// One call to the system takes about as long as a time slice at most.
+  static constexpr std::uint32_t kMaxPurgeRun = 4 * kMiB >> kGranuleShift;
+
+  PageMap<Os>& map_;
+  MetadataArena<Os>& metadata_;
+  Mutex<Os> lock_;  // guards everything below and the granule array
+  Lists touched_;
+  Lists untouched_;
+  IntrusiveList<Span> unused_;
+  std::uint32_t end_ = 0;   // one past the last granule added
+  // Written by whoever keeps the time; a stale value only shifts a purge by a tick.
+  std::atomic<std::uint8_t> tick_{1};
+  // Statistics, written under the lock, read without: relaxed suffices.
+  std::atomic<std::size_t> added_granules_{0};
+  std::atomic<std::size_t> free_granules_{0};
+  std::atomic<std::size_t> touched_granules_{0};
+  std::atomic<std::size_t> purged_granules_{0};
+};
+
+}  // namespace carrel::core

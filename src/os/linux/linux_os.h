@@ -1,0 +1,39 @@
+// Linux as carrel's operating system; the contract is in os/os.h.
+//
+// Needs Linux 5.4 or later; what is newer (MREMAP_DONTUNMAP) is tried and reported as not
+// possible where the kernel refuses it.
+#pragma once
+
+#include "os/os.h"
+
+namespace carrel::core {
+
+struct LinuxOs {
+  static std::size_t page_bytes();
+  static std::uint32_t cpu_count();
+  static std::size_t address_space_limit();
+  static std::uint64_t now_ms();
+
+  static void* reserve(std::size_t bytes, std::size_t align);
+  static bool commit(void* p, std::size_t bytes);
+  static void* map(void* hint, std::size_t bytes);
+  static void unmap(void* p, std::size_t bytes);
+  static bool purge(void* p, std::size_t bytes);
+  static bool move_pages(void* from, void* to, std::size_t bytes);
+  static bool fresh_pages(void* p, std::size_t bytes);
+  static void advise_huge(void* p, std::size_t bytes);
+
+  static void wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
+                   std::uint32_t timeout_ms);
+  static void wake(std::atomic<std::uint32_t>& word, std::uint32_t count);
+  static void yield();
+  static bool start_thread(void (*entry)());
+  static void forget_thread();
+
+  static std::size_t environment(const char* name, char* buffer, std::size_t capacity);
+  static void write_stderr(const char* text, std::size_t size);
+  [[noreturn]] static void abort();
+};
+static_assert(OsLayer<LinuxOs>);
+
+}  // namespace carrel::core

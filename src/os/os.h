@@ -1,0 +1,75 @@
+// The contract between carrel and an operating system, as a concept: a port is one class
+// that satisfies it, in one folder beside linux/ and fake/.
+//
+// Every function may be called from any thread. None allocates through malloc, throws,
+// changes errno or takes a lock of carrel's. Addresses and sizes handed in are multiples
+// of page_bytes() unless said otherwise.
+//
+//   page_bytes()            The size of a page; a power of two; constant.
+//   cpu_count()             CPUs this process may run on, at least 1.
+//   address_space_limit()   Bytes of address space the process may have; SIZE_MAX if unlimited.
+//   now_ms()                A clock that never goes back, in milliseconds; it may be coarse.
+//   reserve(bytes, align)   Address space that cannot be touched yet, or null. It costs no
+//                           memory and no commit charge. `align` is a power of two.
+//   commit(p, bytes)        Makes part of a reservation readable, writable and zero. False:
+//                           refused, nothing changed.
+//   map(hint, bytes)        Fresh memory, readable, writable and zero, at `hint` if that is
+//                           free, or elsewhere; null when refused.
+//   unmap(p, bytes)         Gives back part or all of what reserve or map returned.
+//   purge(p, bytes)         Gives the pages back and keeps the range usable: it reads as zero
+//                           afterwards. False: refused, contents unchanged (locked memory).
+//   move_pages(from, to, bytes)
+//                           Moves contents by page tables: `to` (committed, contents lost)
+//                           gets them, `from` stays usable and reads as zero. False: not
+//                           possible here, nothing changed. No other thread uses either.
+//   fresh_pages(p, bytes)   Replaces the range by untouched zero pages, undoing what
+//                           move_pages did to the kernel's book-keeping. False: refused.
+//   advise_huge(p, bytes)   Hint: back this range by huge pages when it is touched.
+//   wait(word, expected, timeout_ms)
+//                           Sleeps while *word == expected, until woken or timed out
+//                           (0: no limit). May wake for no reason.
+//   wake(word, count)       Wakes up to `count` sleepers of this word.
+//   yield()                 Lets another thread run.
+//   start_thread(entry)     Runs entry() on a helper thread with every signal blocked; at
+//                           most one at a time. False: refused.
+//   forget_thread()         In a child after fork: the helper thread is gone.
+//   environment(name, buffer, capacity)
+//                           Length of the variable's value copied into `buffer`, 0 if unset,
+//                           too long or not to be trusted (a set-user-id program).
+//   write_stderr(text, n)   Writes a message; best effort.
+//   abort()                 Ends the process by SIGABRT.
+#pragma once
+
+#include <atomic>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+
+namespace carrel::core {
+
+template <class Os>
+concept OsLayer = requires(void* p, std::size_t n, std::atomic<std::uint32_t>& word,
+                           std::uint32_t u, const char* text, char* buffer, void (*entry)()) {
+  { Os::page_bytes() } -> std::same_as<std::size_t>;
+  { Os::cpu_count() } -> std::same_as<std::uint32_t>;
+  { Os::address_space_limit() } -> std::same_as<std::size_t>;
+  { Os::now_ms() } -> std::same_as<std::uint64_t>;
+  { Os::reserve(n, n) } -> std::same_as<void*>;
+  { Os::commit(p, n) } -> std::same_as<bool>;
+  { Os::map(p, n) } -> std::same_as<void*>;
+  { Os::unmap(p, n) } -> std::same_as<void>;
+  { Os::purge(p, n) } -> std::same_as<bool>;
+  { Os::move_pages(p, p, n) } -> std::same_as<bool>;
+  { Os::fresh_pages(p, n) } -> std::same_as<bool>;
+  { Os::advise_huge(p, n) } -> std::same_as<void>;
+  { Os::wait(word, u, u) } -> std::same_as<void>;
+  { Os::wake(word, u) } -> std::same_as<void>;
+  { Os::yield() } -> std::same_as<void>;
+  { Os::start_thread(entry) } -> std::same_as<bool>;
+  { Os::forget_thread() } -> std::same_as<void>;
+  { Os::environment(text, buffer, n) } -> std::same_as<std::size_t>;
+  { Os::write_stderr(text, n) } -> std::same_as<void>;
+  { Os::abort() } -> std::same_as<void>;
+};
+
+}  // namespace carrel::core

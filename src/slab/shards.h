@@ -1,0 +1,86 @@
+// The shards: a few sets of slab bins, about one per CPU, to which threads are dealt.
+//
+// Thread-safe after initialize(); the bins have their own locks.
+#pragma once
+
+#include "base/report.h"
+#include "slab/slab_bin.h"
+
+namespace carrel::core {
+
+template <OsLayer Os>
+class Shards {
+ public:
+  constexpr explicit Shards(SlabContext<Os>& context) : context_(context) {}
+  Shards(const Shards&) = delete;
+  Shards& operator=(const Shards&) = delete;
+
+  /// Blocks that give() takes in one call.
+  static constexpr std::uint32_t kMaxBatch = 256;
+
+  bool initialize(std::uint32_t count) {
+    for (; count >= 1; count /= 2) {  // fewer where memory is short
+      void* memory = Os::map(nullptr, align_up(count * sizeof(Row), Os::page_bytes()));
+      if (memory == nullptr) continue;
+      rows_ = ::new (memory) Row[count];
+      count_ = count;
+      for (std::uint32_t shard = 0; shard < count; ++shard) {
+        for (std::uint8_t id = 1; id <= kClassCount; ++id) {
+          bin(shard, id).initialize(id, shard);
+        }
+      }
+      return true;
+    }
+    return false;
+  }
+
+  std::uint32_t count() const { return count_; }
+  SlabBin<Os>& bin(std::uint32_t shard, std::uint8_t size_class) {
+    return rows_[shard].bins[size_class - 1];
+  }
+
+  std::uint32_t take(std::uint32_t shard, std::uint8_t size_class, void** end,
+                     std::uint32_t want) {
+    return bin(shard, size_class).take(context_, end, want);
+  }
+
+  /// Takes back up to kMaxBatch blocks of one class, each to the shard it came from.
+  void give(std::uint8_t size_class, void** blocks, std::uint32_t count) {
+    Span* slabs[kMaxBatch];
+    for (std::uint32_t i = 0; i < count; ++i) {
+      slabs[i] = context_.map.span_of(blocks[i]);
+      __builtin_prefetch(slabs[i], 1);
+    }
+    while (count > 0) {
+      const Span* slab = slabs[0];
+      // A live block's slab cannot change; one that has is a block freed twice.
+      if (CARREL_UNLIKELY(slab->state != SpanState::kSlab || slab->size_class != size_class ||
+                          slab->shard >= count_)) {
+        Report<Os>::double_free(blocks[0]);
+      }
+      const std::uint32_t left = bin(slab->shard, size_class).give(context_, blocks, slabs, count);
+      if (CARREL_UNLIKELY(left == count)) Report<Os>::double_free(blocks[0]);
+      count = left;
+    }
+  }
+
+  /// Calls visit(bin) for every bin in the order in which their locks are taken.
+  template <class Visit>
+  void for_each_bin(Visit visit) {
+    for (std::uint32_t shard = 0; shard < count_; ++shard) {
+      for (std::uint8_t id = 1; id <= kClassCount; ++id) visit(bin(shard, id), id);
+    }
+  }
+
+  SlabContext<Os>& context() { return context_; }
+
+ private:
+  struct Row {
+    SlabBin<Os> bins[kClassCount];
+  };
+  SlabContext<Os>& context_;
+  Row* rows_ = nullptr;
+  std::uint32_t count_ = 0;
+};
+
+}  // namespace carrel::core

@@ -1,0 +1,149 @@
+// fork at random moments of a multi-threaded process, from two threads, hundreds of times:
+// every child must find a heap it can allocate from, free into, start threads on and fork
+// again; the parent must not notice.
+//
+// A child that hangs is ended by its alarm and counted as a failure.
+#include <pthread.h>
+#include <sys/wait.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "../support/check.h"
+#include "../support/override.h"
+#include "../support/proc.h"
+
+namespace {
+
+constexpr int kWorkers = 6;
+constexpr int kForkers = 2;
+constexpr int kSlots = 512;
+constexpr unsigned kChildSeconds = 20;
+
+std::atomic<char*> slots[kSlots];
+std::atomic<bool> stop{false};
+
+size_t random_size(uint64_t* random) {
+  const uint64_t draw = next_random(random);
+  switch (draw % 16) {
+    case 0:
+      return next_random(random) % (400 << 10);
+    case 1:
+    case 2:
+      return next_random(random) % (40 << 10);
+    default:
+      return next_random(random) % 700;
+  }
+}
+
+/// A block whose first bytes tell how it was filled, so that whoever takes it can check.
+char* make_block(uint64_t* random) {
+  const size_t size = random_size(random) + 16;
+  char* block = static_cast<char*>(malloc(size));
+  CHECK(block != nullptr);
+  const uint32_t seed = static_cast<uint32_t>(next_random(random));
+  memcpy(block, &size, sizeof size);
+  memcpy(block + sizeof size, &seed, sizeof seed);
+  fill_block(block + 16, size - 16, seed);
+  return block;
+}
+
+void check_and_free(char* block) {
+  if (block == nullptr) return;
+  size_t size = 0;
+  uint32_t seed = 0;
+  memcpy(&size, block, sizeof size);
+  memcpy(&seed, block + sizeof size, sizeof seed);
+  CHECK(block_is_intact(block + 16, size - 16, seed));
+  free(block);
+}
+
+void exchange(uint64_t* random, int rounds) {
+  for (int i = 0; i < rounds; ++i) {
+    char* mine = make_block(random);
+    check_and_free(slots[next_random(random) % kSlots].exchange(mine));
+  }
+}
+
+void worker(uint64_t seed) {
+  uint64_t random = seed;
+  while (!stop.load(std::memory_order_relaxed)) exchange(&random, 64);
+}
+
+/// What a child does with the heap it was given. Ends the process.
+[[noreturn]] void child_main(uint64_t seed, int depth) {
+  alarm(kChildSeconds);
+  uint64_t random = seed;
+  exchange(&random, 300);
+  {
+    std::vector<std::thread> threads;
+    for (uint64_t t = 1; t <= 3; ++t) {
+      threads.emplace_back([seed, t] {
+        uint64_t own = seed * 7 + t;
+        exchange(&own, 300);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+  // All that the parent's threads left in the slots is now this process's to free.
+  for (std::atomic<char*>& slot : slots) check_and_free(slot.exchange(nullptr));
+  if (depth > 0) {
+    const pid_t grandchild = fork();
+    CHECK(grandchild >= 0);
+    if (grandchild == 0) child_main(seed + 1, depth - 1);
+    int status = 0;
+    CHECK_EQ(waitpid(grandchild, &status, 0), grandchild);
+    CHECK_EQ(status, 0);
+  }
+  if (seed % 4 == 0) exit(0);  // through atexit handlers and destructors
+  _exit(0);
+}
+
+void forker(uint64_t seed, int forks) {
+  uint64_t random = seed;
+  for (int i = 0; i < forks; ++i) {
+    exchange(&random, static_cast<int>(next_random(&random) % 40));
+    const uint64_t child_seed = next_random(&random);
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) child_main(child_seed, i % 8 == 0 ? 1 : 0);
+    int status = 0;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    if (status != 0) {
+      fprintf(stderr, "child of fork %d ended with status 0x%x%s\n", i,
+              static_cast<unsigned>(status),
+              WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? " (it hung)" : "");
+      _exit(1);
+    }
+  }
+}
+
+void* handler_block;
+
+void allocate_in_handler() {
+  free(handler_block);
+  handler_block = malloc(3000);
+  CHECK(handler_block != nullptr);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  require_override();
+  const int forks = argc > 1 ? atoi(argv[1]) : 150;
+  const uint64_t seed = argc > 2 ? strtoull(argv[2], nullptr, 10) : 20240607;
+  fprintf(stderr, "replay: %s %d %llu\n", argv[0], forks, static_cast<unsigned long long>(seed));
+  // A program's own handlers may allocate, before and after, in the parent and the child.
+  CHECK_EQ(pthread_atfork(allocate_in_handler, allocate_in_handler, allocate_in_handler), 0);
+  std::vector<std::thread> workers;
+  for (uint64_t w = 1; w <= kWorkers; ++w) workers.emplace_back(worker, seed * 100 + w);
+  std::vector<std::thread> forkers;
+  for (uint64_t f = 1; f < kForkers; ++f) forkers.emplace_back(forker, seed * 200 + f, forks);
+  forker(seed * 200, forks);
+  for (std::thread& thread : forkers) thread.join();
+  stop = true;
+  for (std::thread& thread : workers) thread.join();
+  for (std::atomic<char*>& slot : slots) check_and_free(slot.exchange(nullptr));
+  return 0;
+}

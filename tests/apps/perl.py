@@ -1,0 +1,13 @@
+"""Perl: hashes, arrays, strings, regular expressions, sort, fork and closures, in a script of ours."""
+
+from harness import PROGRAMS, App, find, main
+
+
+def test(app: App) -> None:
+    perl = find("perl", "perl")
+    app.environment["PERL_HASH_SEED"] = "0"
+    app.run_both("perl", [perl, PROGRAMS / "graphs.pl"])
+
+
+if __name__ == "__main__":
+    main(test)

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# deb_test.sh BUILD_DIR: makes the Debian package, unpacks it and uses it from there. As root, on a
+# machine that has no carrel package, it also installs it with dpkg, uses it as a user would
+# (preload by name, find_package and pkg-config without any path) and removes it again.
+set -euo pipefail
+(($# == 1)) || {
+  echo "usage: deb_test.sh BUILD_DIR" >&2
+  exit 2
+}
+build=$(cd "$1" && pwd)
+# shellcheck source=tests/consumer/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+run "cpack" cpack -G DEB --config "$build/CPackConfig.cmake" -B "$work/package"
+deb=$(find "$work/package" -maxdepth 1 -name '*.deb')
+[[ -f $deb ]] || fail "cpack made no .deb"
+run "package information" dpkg-deb --info "$deb"
+[[ $(dpkg-deb --field "$deb" Package) == carrel ]] || fail "the package is not called carrel"
+dpkg-deb --field "$deb" Depends | grep -q '^libc6 (>= [0-9.]*)$' ||
+  fail "the package must depend on libc6 and nothing else"
+
+run "unpack" dpkg-deb -x "$deb" "$work/root"
+with_cmake "$work/root/usr"
+rm -rf "$work"/cmake-*
+with_pkg_config "$work/root/usr" "$work/root/usr/lib"
+
+# dpkg COMMAND...: waits while another package manager holds the lock.
+dpkg_patiently() {
+  local _
+  for _ in $(seq 60); do
+    if dpkg "$@" 2>"$work/dpkg.err"; then return 0; fi
+    grep -q 'lock' "$work/dpkg.err" || break
+    sleep 1
+  done
+  cat "$work/dpkg.err" >&2
+  return 1
+}
+
+if ((EUID != 0)); then
+  echo "not root: the package was unpacked and used, not installed"
+elif dpkg-query -W -f '${db:Status-Abbrev}' carrel 2>/dev/null | grep -q '^.[^n]'; then
+  echo "a carrel package is installed here: the new one was unpacked and used, not installed"
+else
+  trap 'dpkg_patiently --purge carrel >/dev/null || true; rm -rf "$work"' EXIT
+  run "dpkg -i" dpkg_patiently -i "$deb"
+  ldconfig -p | grep -q 'libcarrel\.so\.0 ' || fail "ldconfig does not know libcarrel.so.0"
+  cc "$here/project/prove.c" -o "$work/plain" -lcarrel
+  run "linked with -lcarrel" "$work/plain" shared
+  c++ -std=c++20 "$here/project/prove_cxx.cc" -o "$work/plain_cxx" -lcarrel-prefixed
+  run "a C++ program, preloaded by name" env LD_PRELOAD=libcarrel.so.0 "$work/plain_cxx" shared
+  run "configure without a path" cmake -S "$here/project" -B "$work/system"
+  run "build" cmake --build "$work/system"
+  run "C, shared" "$work/system/c_shared" shared
+  pkg-config --exists carrel carrel-prefixed || fail "pkg-config does not find the package"
+  run "dpkg --purge" dpkg_patiently --purge carrel
+  [[ ! -e /usr/lib/libcarrel.so.0 && ! -e /usr/include/carrel ]] ||
+    fail "the removed package left files behind"
+  trap 'rm -rf "$work"' EXIT
+fi
+echo "the package works"

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# install_test.sh BUILD_DIR: installs a build to a temporary prefix, moves the prefix elsewhere, and
+# uses it from an out-of-tree project through find_package and through pkg-config.
+set -euo pipefail
+(($# == 1)) || {
+  echo "usage: install_test.sh BUILD_DIR" >&2
+  exit 2
+}
+build=$(cd "$1" && pwd)
+# shellcheck source=tests/consumer/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+run "install" cmake --install "$build" --prefix "$work/first"
+# Nothing in the tree may remember where it was installed to.
+mv "$work/first" "$work/prefix"
+libdir=$(dirname "$(find "$work/prefix" -name libcarrel.so)")
+for file in include/carrel/carrel.h include/carrel/carrel.hpp; do
+  [[ -f $work/prefix/$file ]] || fail "$file was not installed"
+done
+for file in libcarrel.so libcarrel.so.0 libcarrel.a libcarrel-prefixed.a; do
+  [[ -e $libdir/$file ]] || fail "$file was not installed"
+done
+with_cmake "$work/prefix"
+with_pkg_config "$work/prefix" "$libdir"
+echo "installed carrel works from find_package and pkg-config"
