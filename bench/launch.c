@@ -107,7 +107,8 @@ int main(int argc, char** argv) {
       "\"major_faults\":%ld,\"voluntary_switches\":%ld,\"involuntary_switches\":%ld,"
       "\"exit\":%d,\"signal\":%d,\"timed_out\":%s}\n",
       wall, seconds(usage.ru_utime), seconds(usage.ru_stime), usage.ru_maxrss, usage.ru_minflt,
-      usage.ru_majflt, usage.ru_nvcsw, usage.ru_nivcsw, WIFEXITED(status) ? WEXITSTATUS(status) : -1,
-      WIFSIGNALED(status) ? WTERMSIG(status) : 0, timed_out ? "true" : "false");
+      usage.ru_majflt, usage.ru_nvcsw, usage.ru_nivcsw,
+      WIFEXITED(status) ? WEXITSTATUS(status) : -1, WIFSIGNALED(status) ? WTERMSIG(status) : 0,
+      timed_out ? "true" : "false");
   return write(kReportFd, line, (size_t)length) == length ? 0 : 2;
 }

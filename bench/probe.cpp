@@ -1,6 +1,7 @@
-// Says whose allocator this process runs on: the files that malloc, free and their relatives resolve
-// into, and what version the engine there reports. Run under the same preload as the workloads, so
-// that no allocator is measured that did not take over. It does not judge; the harness does.
+// Says whose allocator this process runs on: the files that malloc, free and their relatives
+// resolve into, and what version the engine there reports. Run under the same preload as the
+// workloads, so that no allocator is measured that did not take over. It does not judge; the
+// harness does.
 #include <dlfcn.h>
 
 #include <cstdio>
@@ -56,9 +57,9 @@ int main() {
   ::operator delete(::operator new(100));
   char version[128];
   engine_version(version, sizeof(version));
-  constexpr const char* kSymbols[] = {"malloc",  "free",           "calloc",        "realloc",
-                                      "memalign", "posix_memalign", "aligned_alloc", "_Znwm",
-                                      "_ZdlPv",  "malloc_usable_size"};
+  constexpr const char* kSymbols[] = {
+      "malloc",         "free",          "calloc", "realloc", "memalign",
+      "posix_memalign", "aligned_alloc", "_Znwm",  "_ZdlPv",  "malloc_usable_size"};
   std::printf("{\"version\":\"%s\"", version);
   for (const char* symbol : kSymbols) std::printf(",\"%s\":\"%s\"", symbol, file_of(symbol));
   std::puts("}");

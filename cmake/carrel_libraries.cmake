@@ -6,8 +6,11 @@ get_filename_component(carrel_root "${carrel_root}" ABSOLUTE)
 
 file(GLOB carrel_sources CONFIGURE_DEPENDS
   "${carrel_root}/src/*/*.cc" "${carrel_root}/src/os/linux/*.cc")
-# The only two files that define malloc and operator new.
-set(carrel_override_sources "${carrel_root}/src/api/malloc.cc" "${carrel_root}/src/api/new.cc")
+# The only files that define names of libc or of the C++ runtime; the prefixed library lacks them.
+set(carrel_override_sources
+  "${carrel_root}/src/api/malloc.cc"
+  "${carrel_root}/src/api/malloc_info.cc"
+  "${carrel_root}/src/api/new.cc")
 set(carrel_core_sources ${carrel_sources})
 list(REMOVE_ITEM carrel_core_sources ${carrel_override_sources})
 if(NOT carrel_core_sources)

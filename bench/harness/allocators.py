@@ -26,7 +26,7 @@ class Spec:
 
     name: str
     group: str  # "ours", "peer", "older" or "hardened"
-    patterns: tuple[str, ...]  # where its library may lie; {root}, {lib} and wildcards are filled in
+    patterns: tuple[str, ...]  # where its library may lie; {root}, {lib}, wildcards are filled in
     package: str  # the Debian package, or empty
     hint: str  # how to get it
     own_environment: dict[str, str] = field(default_factory=dict)
@@ -96,7 +96,7 @@ GROUPS = {
 
 
 def select(words: list[str]) -> list[Spec]:
-    """The allocators that `--allocs` names, in this file's order; ValueError for an unknown word."""
+    """The allocators that `--allocs` names, in the order above; ValueError for an unknown word."""
     names = {spec.name for spec in SPECS}
     wanted: set[str] = set()
     for word in words:

@@ -1,7 +1,8 @@
 """Real programs: redis, python, lua, z3, sqlite, g++ and rustc, each under the allocator measured.
 
-Every program's output is compared with what it gives under the C library's allocator. A program that
-is not installed is named with its package. This prepares inputs once; runs are runner.py's Samples.
+Every program's output is compared with what it gives under the C library's allocator. A program
+that is not installed is named with its package. This prepares inputs once; runs are runner.py's
+Samples.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class CommandApp:
     command: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     stdin: Path | None = None
-    product: Path | None = None  # compared instead of standard output when the program writes a file
+    product: Path | None = None  # the file it writes, compared instead of its output
     expected: str = ""
     directory: Path = Path()
     version: str = ""
@@ -92,26 +93,27 @@ def make_python(directory: Path, scale: float):
 
 
 def make_lua(directory: Path, scale: float):
-    command = [require("lua5.4", "lua5.4"), str(FILES / "work.lua"), str(max(1, round(34 * scale)))]
+    command = [require("lua5.4", "lua5.4"), str(FILES / "work.lua"), str(max(1, round(14 * scale)))]
     return command, {}, None, None
 
 
 def make_z3(directory: Path, scale: float):
     problem = directory / "problem.smt2"
-    problem.write_text(inputs.smt_problem(8 if scale > 0.5 else 7))
+    problem.write_text(inputs.smt_problem(9 if scale > 0.5 else 7))
     return [require("z3", "z3"), "-smt2", str(problem)], {}, None, None
 
 
 def make_sqlite(directory: Path, scale: float):
     script = directory / "queries.sql"
-    script.write_text(inputs.sql_script(max(500, round(75000 * scale))))
-    return [require("sqlite3", "sqlite3"), "-batch", "-init", os.devnull, ":memory:"], {}, script, None
+    script.write_text(inputs.sql_script(max(500, round(40000 * scale))))
+    command = [require("sqlite3", "sqlite3"), "-batch", "-init", os.devnull, ":memory:"]
+    return command, {}, script, None
 
 
 def make_gxx(directory: Path, scale: float):
     product = directory / "heavy.s"
     command = [require("g++", "g++"), "-std=c++20", "-O0", "-S", "-o", str(product),
-               f"-DWIDTH={max(2, round(14 * scale))}", str(FILES / "heavy.cpp")]
+               f"-DWIDTH={max(1, round(3 * scale))}", str(FILES / "heavy.cpp")]
     return command, {}, None, product
 
 
@@ -120,7 +122,8 @@ def real_rustc() -> Path:
     found = shutil.which("rustc")
     if found is None:
         raise AppError("rustc is not installed; get it with: apt-get install rustc-web")
-    done = subprocess.run([found, "--print", "sysroot"], capture_output=True, text=True, check=False)
+    done = subprocess.run([found, "--print", "sysroot"], capture_output=True, text=True,
+                          check=False)
     binary = Path(done.stdout.strip()) / "bin" / "rustc"
     if done.returncode or not binary.exists():
         raise AppError(f"{found} names no sysroot: {done.stderr.strip()}")
@@ -170,7 +173,7 @@ class Redis:
         self.server = require("redis-server", "redis-server")
         self.client = require("redis-cli", "redis-tools")
         self.load = require("redis-benchmark", "redis-tools")
-        self.requests = max(2000, round(60000 * scale))
+        self.requests = max(2000, round(30000 * scale))
         self.directory = directory
         # Debian's server links jemalloc; for the C library's own row libc goes before it.
         ctypes.CDLL("libc.so.6")
@@ -193,8 +196,9 @@ class Redis:
             if str(library) not in Path(f"/proc/{server.pid}/maps").read_text():
                 raise AppError(f"the server does not run on {library.name}")
             outcome = launcher.run(
-                [self.load, "-s", str(socket), "-q", "-n", str(self.requests), "-c", "16", "-P", "8",
-                 "-r", "50000", "-d", "180", "-t", "set,get,lpush,lpop,sadd,hset,zadd"], {}, timeout)
+                [self.load, "-s", str(socket), "-q", "-n", str(self.requests), "-c", "16", "-P",
+                 "8", "-r", "50000", "-d", "180", "-t", "set,get,lpush,lpop,sadd,hset,zadd"],
+                {}, timeout)
             sample = sample_from(outcome, self.name, allocator.name, number)
             self.take_figures(server, sample)
             if outcome.status == "ok":

@@ -1,9 +1,9 @@
 """Hides chosen dynamic symbols of an ELF executable, so that a preloaded library's win.
 
-The shipped Rust compiler defines malloc and its family in its own executable, and the dynamic linker
-looks there before it looks into a preload. Symbols marked hidden (the visibility in st_other) are
-skipped by that search. This edits a copy; it understands 64-bit little-endian ELF only, and nothing
-but the dynamic symbol table.
+The shipped Rust compiler defines malloc and its family in its own executable, and the dynamic
+linker looks there before it looks into a preload. Symbols marked hidden (the visibility in
+st_other) are skipped by that search. This edits a copy; it understands 64-bit little-endian ELF
+only, and nothing but the dynamic symbol table.
 """
 
 from __future__ import annotations

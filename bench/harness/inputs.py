@@ -65,7 +65,7 @@ def rust_crate(modules: int) -> str:
         parts.append(f"""
 pub mod m{n} {{
     use super::*;
-    #[derive(Debug, Clone, PartialEq, PartialOrd, Default)]
+    #[derive(Debug, Clone, PartialEq, Default)]
     pub struct Item{n}<T> {{ pub value: T, pub names: Vec<String>, pub map: HashMap<String, T> }}
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
     pub enum Kind{n} {{ Small(u32), Large {{ width: u64, height: u64 }}, None }}

@@ -96,7 +96,7 @@ def is_tie(ratio: float, noise: float) -> bool:
 
 def geomean_of_ratios(pairs: Sequence[tuple[Mapping[int, float], Mapping[int, float]]],
                       seed: int = 1) -> Interval:
-    """Geometric mean over workloads of the median ratio ours / theirs, rounds resampled together."""
+    """Geometric mean over workloads of the median of ours / theirs, rounds resampled together."""
     ratios = [{r: ours[r] / theirs[r] for r in ours if theirs.get(r, 0) > 0}
               for ours, theirs in pairs]
     ratios = [by_round for by_round in ratios if by_round]

@@ -65,7 +65,8 @@ WORKLOADS = (
     _w("vectors", "growth", "--mode vectors", "twelve vectors growing in turn"),
     _w("calloc-small", "zeroed", "--mode small", "calloc of up to 2 KiB, recycled"),
     _w("calloc-large", "zeroed", "--mode large", "calloc of 256 MB, a quarter used"),
-    _w("burst-idle", "burst_idle", "--mode burst", "500 MB of small blocks freed, then idle", "idle"),
+    _w("burst-idle", "burst_idle", "--mode burst", "500 MB of small blocks freed, then idle",
+       "idle"),
     _w("stragglers", "burst_idle", "--mode stragglers", "2% of 4 million blocks kept, then idle",
        "idle"),
     _w("latency", "latency", "", "every single call timed, 2 threads", "latency"),
@@ -86,3 +87,8 @@ def select(words: list[str]) -> list[Workload]:
     if not words:
         return list(WORKLOADS)
     return [w for w in WORKLOADS if w.name in words or (w.floor_of and w.floor_of in words)]
+
+
+if __name__ == "__main__":
+    # For bench/CMakeLists.txt, which makes a smoke test of each.
+    print("\n".join(workload.name for workload in WORKLOADS))

@@ -32,7 +32,8 @@ DEFAULT_OUT = HERE.parent.parent / "build" / "peers"
 # for these calls the engine's own malloc or realloc, or hands out memory the engine cannot free.
 FAMILY = (
     "malloc free calloc realloc reallocarray memalign posix_memalign aligned_alloc valloc pvalloc "
-    "malloc_usable_size _Znwm _Znam _ZdlPv _ZdaPv _ZdlPvm _ZnwmSt11align_val_t _ZdlPvSt11align_val_t"
+    "malloc_usable_size _Znwm _Znam _ZdlPv _ZdaPv _ZdlPvm _ZnwmSt11align_val_t "
+    "_ZdlPvSt11align_val_t"
 ).split()
 
 

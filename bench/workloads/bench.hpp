@@ -1,9 +1,10 @@
-// What every workload shares: arguments, a clock, a random number generator, block contents that are
-// checked before they are freed, threads that start together, and the one line of JSON at the end.
+// What every workload shares: arguments, a clock, a random number generator, block contents that
+// are checked before they are freed, threads that start together, and the one line of JSON at the
+// end.
 //
-// It knows no allocator: workloads call malloc, free, operator new and the standard library, and the
-// library under test is preloaded. Nothing here allocates between a workload's start and its end,
-// except the threads that a workload asks for. It measures no memory: the launcher does, from
+// It knows no allocator: workloads call malloc, free, operator new and the standard library, and
+// the library under test is preloaded. Nothing here allocates between a workload's start and its
+// end, except the threads that a workload asks for. It measures no memory: the launcher does, from
 // outside.
 #pragma once
 
@@ -212,7 +213,7 @@ struct Sealed {
       if (seal != seal_of(size)) die("a block of %zu bytes lost its last word", size);
     }
     // The seal is broken, so that a block handed out or freed twice is noticed.
-    const std::uint64_t broken = 0;
+    const std::uint64_t broken = ~std::uint64_t{0};  // no size has this seal
     std::memcpy(block, &broken, sizeof(broken));
     keep(block);
     std::free(block);

@@ -1,7 +1,7 @@
 // Buffers that grow. realloc: one buffer grows to 256 MB, first by small steps, then by half its
-// size, and is shrunk and grown again; only new bytes are written. vectors: several standard vectors
-// grow by push_back in turn, so that none can simply extend to where its neighbour lies. kernel:
-// what realloc does, on mmap and mremap directly: the least that the growth can cost.
+// size, and is shrunk and grown again; only new bytes are written. vectors: several standard
+// vectors grow by push_back in turn, so that none can simply extend to where its neighbour lies.
+// kernel: what realloc does, on mmap and mremap directly: the least that the growth can cost.
 #include <sys/mman.h>
 
 #include "bench.hpp"
@@ -20,10 +20,11 @@ void* grow_by_realloc(void* block, std::size_t, std::size_t size) {
 
 void* grow_by_kernel(void* block, std::size_t old, std::size_t size) {
   const auto pages = [](std::size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; };
-  void* grown = block == nullptr ? mmap(nullptr, pages(size), PROT_READ | PROT_WRITE,
-                                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-                : pages(old) == pages(size) ? block
-                                            : mremap(block, pages(old), pages(size), MREMAP_MAYMOVE);
+  void* grown =
+      block == nullptr
+          ? mmap(nullptr, pages(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+      : pages(old) == pages(size) ? block
+                                  : mremap(block, pages(old), pages(size), MREMAP_MAYMOVE);
   if (grown == MAP_FAILED) bench::die("the kernel refused %zu bytes", size);
   return grown;
 }

@@ -1,6 +1,6 @@
 // Large blocks, 64 KiB to 8 MiB, a few dozen live at a time, every page of each written: images,
-// network buffers, columns of a table. Page faults cost more than the calls; an allocator that gives
-// memory back too eagerly pays for them again and again.
+// network buffers, columns of a table. Page faults cost more than the calls; an allocator that
+// gives memory back too eagerly pays for them again and again.
 #include "bench.hpp"
 
 int main(int argc, char** argv) {

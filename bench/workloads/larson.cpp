@@ -39,9 +39,8 @@ int main(int argc, char** argv) {
   for (std::size_t i = 0; i < blocks; i++) {
     for (auto& table : tables) table[i] = bench::Sealed::make(rng.between(kLow, kHigh));
   }
-  const double seconds = bench::run_threads(workers, [&](unsigned i) {
-    serve(tables[i], per_life, options.seed + 1000 * (i + 1), 0);
-  });
+  const double seconds = bench::run_threads(
+      workers, [&](unsigned i) { serve(tables[i], per_life, options.seed + 1000 * (i + 1), 0); });
   for (auto& table : tables) {
     for (void* block : table) bench::Sealed::check_and_free(block);
   }

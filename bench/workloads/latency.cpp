@@ -3,8 +3,12 @@
 //
 // Two threads run, as on a busy server. Times go into logarithmic histograms in static storage (64
 // steps for each doubling, so within 1.6%). Nothing is subtracted: the timer's own cost is reported
-// as timer_p50, and timer_max is the longest of as many empty intervals, which is what the machine's
-// interruptions alone cost.
+// as timer_p50, and timer_max is the longest of as many empty intervals, which is what the
+// machine's interruptions alone cost. Calls above a millisecond are counted twice over: all of
+// them, and those during which the kernel did not take the processor away (own), which are the
+// allocator's doing.
+#include <sys/resource.h>
+
 #include "bench.hpp"
 
 #if defined(__x86_64__)
@@ -37,17 +41,32 @@ double nanoseconds_per_tick() {
   return (bench::now_seconds() - start) * 1e9 / static_cast<double>(to - from);
 }
 
+// How often this thread was preempted so far, as the kernel counts.
+long preemptions() {
+  rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nivcsw;
+}
+
+std::uint64_t long_call = ~std::uint64_t{0};  // a millisecond in ticks, once that is known
+thread_local long preempted_before = 0;
+
 class Histogram {
  public:
   void add(std::uint64_t value) {
     counts_[index(value)]++;
     total_++;
     if (value > max_) max_ = value;
+    if (value > long_call) [[unlikely]]
+      add_long(value);
   }
   void merge(const Histogram& other) {
     for (std::size_t i = 0; i < kCells; i++) counts_[i] += other.counts_[i];
     total_ += other.total_;
     if (other.max_ > max_) max_ = other.max_;
+    long_ += other.long_;
+    own_long_ += other.own_long_;
+    if (other.own_max_ > own_max_) own_max_ = other.own_max_;
   }
   // The upper edge of the cell in which the given fraction of all values has been passed.
   double quantile(double fraction) const {
@@ -60,10 +79,23 @@ class Histogram {
     return static_cast<double>(max_);
   }
   double max() const { return static_cast<double>(max_); }
+  double long_calls() const { return static_cast<double>(long_); }
+  double own_long_calls() const { return static_cast<double>(own_long_); }
+  double own_max() const { return static_cast<double>(own_max_); }
 
  private:
   static constexpr unsigned kStepBits = 6;
   static constexpr std::size_t kCells = (64 - kStepBits + 1) << kStepBits;
+
+  void add_long(std::uint64_t value) {
+    long_++;
+    const long now = preemptions();
+    if (now == preempted_before) {
+      own_long_++;
+      if (value > own_max_) own_max_ = value;
+    }
+    preempted_before = now;
+  }
 
   static std::size_t index(std::uint64_t value) {
     if (value < (1u << kStepBits)) return value;
@@ -82,12 +114,16 @@ class Histogram {
   std::uint64_t counts_[kCells];
   std::uint64_t total_;
   std::uint64_t max_;
+  std::uint64_t long_;
+  std::uint64_t own_long_;
+  std::uint64_t own_max_;
 };
 
 constexpr unsigned kMaxThreads = 16;
 constexpr std::size_t kLive = 50000;
 
-// Static, and touched before the clock starts, so that no timed interval contains their page faults.
+// Static, and touched before the clock starts, so that no timed interval contains their page
+// faults.
 Histogram malloc_times[kMaxThreads];
 Histogram free_times[kMaxThreads];
 Histogram timer_times[kMaxThreads];
@@ -121,6 +157,8 @@ void run(unsigned thread, std::size_t steps, std::uint64_t seed) {
     if (block == nullptr) bench::die("malloc(%zu) returned null", size);
     bench::mark(block, size, size);
     slot = {block, size};
+    // Preemptions between the timed calls must not excuse a later one.
+    if (i % 512 == 0) preempted_before = preemptions();
     const std::uint64_t empty = ticks();
     timer_times[thread].add(ticks() - empty);
   }
@@ -138,6 +176,12 @@ void add_quantiles(bench::Report& report, const char* what, const Histogram& tim
   }
   std::snprintf(name, sizeof(name), "%s_max_ns", what);
   report.add(name, times.max() * unit);
+  std::snprintf(name, sizeof(name), "%s_over_1ms", what);
+  report.add(name, times.long_calls());
+  std::snprintf(name, sizeof(name), "%s_over_1ms_own", what);
+  report.add(name, times.own_long_calls());
+  std::snprintf(name, sizeof(name), "%s_over_1ms_own_max_ns", what);
+  report.add(name, times.own_max() * unit);
 }
 
 }  // namespace
@@ -152,6 +196,7 @@ int main(int argc, char** argv) {
   std::memset(timer_times, 0, sizeof(timer_times));
   std::memset(slots, 0, sizeof(slots));
   const double unit = nanoseconds_per_tick();
+  long_call = static_cast<std::uint64_t>(1e6 / unit);
 
   const double seconds = bench::run_threads(threads, [&](unsigned i) {
     run(i, steps, options.seed + i);

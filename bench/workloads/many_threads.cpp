@@ -1,6 +1,6 @@
 // Many threads on few cores, as a service whose concurrency has ramped up: 256 threads replace
-// blocks of a shared table of 65,536 by one atomic exchange, so that nearly every free is of a block
-// that another thread, probably not running, allocated. About 30 MB are live at any time.
+// blocks of a shared table of 65,536 by one atomic exchange, so that nearly every free is of a
+// block that another thread, probably not running, allocated. About 30 MB are live at any time.
 #include "bench.hpp"
 
 namespace {

@@ -1,6 +1,6 @@
 // A program that changes its mind: each phase fills some 24 MB with blocks of its own
-// range of sizes, replaces many, then frees all but one in a hundred. What stays behind must not pin
-// memory that the next phase, with other sizes, needs.
+// range of sizes, replaces many, then frees all but one in a hundred. What stays behind must not
+// pin memory that the next phase, with other sizes, needs.
 #include "bench.hpp"
 
 namespace {
@@ -10,8 +10,8 @@ struct Range {
   std::size_t high;
 };
 
-constexpr Range kPhases[] = {{16, 64},     {500, 900},   {24, 40},     {3000, 6000},
-                             {100, 200},   {20000, 40000}, {16, 300},  {1000, 2000}};
+constexpr Range kPhases[] = {{16, 64},   {500, 900},     {24, 40},  {3000, 6000},
+                             {100, 200}, {20000, 40000}, {16, 300}, {1000, 2000}};
 constexpr std::size_t kPhaseBytes = 24u << 20;
 
 }  // namespace

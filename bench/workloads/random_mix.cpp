@@ -1,8 +1,8 @@
 // Servers' random mixes on several threads, after the published descriptions of mstress (mimalloc's
 // test) and rptest (rpmalloc's benchmark). mstress: threads of unequal load allocate objects whose
 // sizes are powers of two, pass some to each other, keep some, and end; the next phase's threads
-// find what they left. rptest: long-lived threads allocate sizes of up to 16 KiB, free a random half,
-// and hand some blocks over for another thread to free.
+// find what they left. rptest: long-lived threads allocate sizes of up to 16 KiB, free a random
+// half, and hand some blocks over for another thread to free.
 #include "bench.hpp"
 
 namespace {

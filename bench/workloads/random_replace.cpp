@@ -1,7 +1,7 @@
 // One thread replaces random blocks of a fixed table, after the published description of alloc-test
 // (OLogN Technologies): sizes fall off as in programs, most lookups go to few places. With --blocks
-// 4000 everything fits the caches; with 200000 every block touched is a cache miss, and an allocator
-// that reads a freed block pays for another.
+// 4000 everything fits the caches; with 200000 every block touched is a cache miss, and an
+// allocator that reads a freed block pays for another.
 #include "bench.hpp"
 
 int main(int argc, char** argv) {

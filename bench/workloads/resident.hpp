@@ -1,5 +1,5 @@
-// Reads this process's own resident memory without calling the allocator, for the workloads that ask
-// what an idle process still holds.
+// Reads this process's own resident memory without calling the allocator, for the workloads that
+// ask what an idle process still holds.
 #pragma once
 
 #include "bench.hpp"

@@ -46,8 +46,8 @@ int main(int argc, char** argv) {
   const auto release = [&](unsigned i) {
     bench::Rng rng(options.seed + 77 + i);
     const std::size_t all = per_thread * pairs;
-    for (std::size_t at = rng.below(kBoxes), tries = 0;
-         freed.load(std::memory_order_relaxed) < all; at = (at + 1) % kBoxes) {
+    for (std::size_t at = rng.below(kBoxes), tries = 0; freed.load(std::memory_order_relaxed) < all;
+         at = (at + 1) % kBoxes) {
       Batch* batch = nullptr;
       if (boxes[at].batch.load(std::memory_order_relaxed) != nullptr) {
         batch = boxes[at].batch.exchange(nullptr, std::memory_order_acquire);
@@ -61,9 +61,8 @@ int main(int argc, char** argv) {
       freed.fetch_add(1, std::memory_order_relaxed);
     }
   };
-  const double seconds = bench::run_threads(2 * pairs, [&](unsigned i) {
-    return i < pairs ? allocate(i) : release(i);
-  });
+  const double seconds = bench::run_threads(
+      2 * pairs, [&](unsigned i) { return i < pairs ? allocate(i) : release(i); });
   if (freed.load() != per_thread * pairs) bench::die("batches went missing");
   return bench::Report(per_thread * pairs * kBatch, seconds).print();
 }

@@ -39,9 +39,9 @@ std::size_t run_large(const bench::Options& options, bool kernel) {
   const std::size_t size = options.scaled(256u << 20, 1 << 20);
   constexpr std::size_t kRounds = 8;
   for (std::size_t round = 0; round < kRounds; round++) {
-    void* block = kernel ? mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                                -1, 0)
-                         : std::calloc(size / 16, 16);
+    void* block =
+        kernel ? mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+               : std::calloc(size / 16, 16);
     if (block == nullptr || block == MAP_FAILED) bench::die("no block of %zu bytes", size);
     auto* bytes = static_cast<volatile unsigned char*>(block);
     for (std::size_t at = round % 4 * kPage; at < size; at += 4 * kPage) {

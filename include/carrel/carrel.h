@@ -67,8 +67,7 @@ CARREL_API void* carrel_realloc(void* block, size_t size) __attribute__((warn_un
  * Null and EINVAL for a bad alignment; null and ENOMEM on exhaustion, with the old block
  * left valid. */
 CARREL_API void* carrel_realloc_sized_aligned(void* block, size_t old_size, size_t new_size,
-                                              size_t alignment)
-    __attribute__((warn_unused_result));
+                                              size_t alignment) __attribute__((warn_unused_result));
 
 /* The bytes that may be used in `block`, at least what was asked for; 0 for null. */
 CARREL_API size_t carrel_usable_size(const void* block);

@@ -10,10 +10,7 @@ namespace core = carrel::core;
 
 extern "C" {
 
-void* carrel_malloc(size_t size) {
-  void* block = process_heap.malloc(size);
-  return CARREL_LIKELY(block != nullptr) ? block : core::out_of_memory();
-}
+void* carrel_malloc(size_t size) { return process_heap.malloc<core::allocated_or_errno>(size); }
 
 void* carrel_calloc(size_t count, size_t size) { return core::zeroed_or_errno(count, size); }
 

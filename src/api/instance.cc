@@ -5,8 +5,11 @@
 #include <pthread.h>
 
 #include "api/statistics.h"
+#include "heap/heap_slow.h"
 
 namespace carrel::core {
+
+template class Heap<kDefault, LinuxOs, ProcessTls>;
 
 constinit ProcessHeap process_heap;
 
@@ -27,8 +30,9 @@ void complain(TextView key, TextView value, OptionError error) {
     line << "'" << key << "' is unknown; nearest: '" << nearest_option(key).key << "'\n";
   } else {
     const OptionSpec& spec = *find_option(key);
-    line << key << "=" << value << ": expected a whole number from "
-         << std::uint64_t{spec.minimum} << " to " << std::uint64_t{spec.maximum} << "\n";
+    line << key << "=" << value << ": expected a whole number from " << std::uint64_t{spec.minimum}
+         << " to " << std::uint64_t{spec.maximum} << "; nearest: " << spec.key << "="
+         << std::uint64_t{nearest_value(spec, value)} << "\n";
   }
   LinuxOs::write_stderr(line.data(), line.size());
 }

@@ -11,7 +11,11 @@
 
 namespace carrel::core {
 
+struct ProcessTls;
+using ProcessHeap = Heap<kDefault, LinuxOs, ProcessTls>;
+
 struct ProcessTls {
+  static ProcessHeap& heap();
   static ThreadCache* cache() { return current_; }
   static void set_cache(ThreadCache* cache);
   static bool may_attach() { return !exited_; }
@@ -26,9 +30,11 @@ struct ProcessTls {
   [[gnu::tls_model("initial-exec")]] static inline constinit thread_local bool exited_ = false;
 };
 
-using ProcessHeap = Heap<kDefault, LinuxOs, ProcessTls>;
+extern template class Heap<kDefault, LinuxOs, ProcessTls>;
 
 /// Usable from the first instruction of the process on: its constructor is constant.
 [[gnu::visibility("hidden")]] extern constinit ProcessHeap process_heap;
+
+inline ProcessHeap& ProcessTls::heap() { return process_heap; }
 
 }  // namespace carrel::core

@@ -14,15 +14,12 @@ namespace core = carrel::core;
 #define CARREL_EXPORT extern "C" __attribute__((visibility("default")))
 
 CARREL_EXPORT void* malloc(size_t size) {
-  void* block = process_heap.malloc(size);
-  return CARREL_LIKELY(block != nullptr) ? block : core::out_of_memory();
+  return process_heap.malloc<core::allocated_or_errno>(size);
 }
 
 CARREL_EXPORT void free(void* block) { process_heap.free(block); }
 
-CARREL_EXPORT void* calloc(size_t count, size_t size) {
-  return core::zeroed_or_errno(count, size);
-}
+CARREL_EXPORT void* calloc(size_t count, size_t size) { return core::zeroed_or_errno(count, size); }
 
 CARREL_EXPORT void* realloc(void* block, size_t size) {
   return core::resized_or_errno(block, size);
@@ -53,8 +50,8 @@ CARREL_EXPORT void* aligned_alloc(size_t alignment, size_t size) {
 
 CARREL_EXPORT int posix_memalign(void** result, size_t alignment, size_t size) {
   if (!core::is_power_of_two(alignment) || alignment % sizeof(void*) != 0) return EINVAL;
-  void* block = size > core::kMaxRequestBytes ? nullptr
-                                              : process_heap.aligned_allocate(alignment, size);
+  void* block =
+      size > core::kMaxRequestBytes ? nullptr : process_heap.aligned_allocate(alignment, size);
   if (block == nullptr) return ENOMEM;
   *result = block;
   return 0;

@@ -18,13 +18,13 @@ CARREL_EXPORT struct mallinfo2 mallinfo2() {
   core::HeapStats stats;
   core::process_stats(stats);
   struct mallinfo2 info = {};
-  info.arena = stats.heap_bytes;
+  // As in glibc, large blocks are counted apart from the arena.
+  info.arena = stats.heap_bytes - stats.large_bytes;
   info.hblks = stats.large_blocks;
   info.hblkhd = stats.large_bytes;
-  info.smblks = 0;
   info.fsmblks = stats.cached_bytes;
-  info.uordblks = stats.live_bytes;
-  info.fordblks = stats.heap_bytes > stats.live_bytes ? stats.heap_bytes - stats.live_bytes : 0;
+  info.uordblks = stats.live_bytes - stats.large_bytes;
+  info.fordblks = info.arena > info.uordblks ? info.arena - info.uordblks : 0;
   info.keepcost = stats.touched_bytes;
   return info;
 }
@@ -44,10 +44,7 @@ CARREL_EXPORT struct mallinfo mallinfo() {
 }
 
 CARREL_EXPORT int malloc_info(int options, FILE* stream) {
-  if (options != 0) {
-    errno = EINVAL;
-    return -1;
-  }
+  if (options != 0) return EINVAL;
   core::HeapStats stats;
   core::process_stats(stats);
   fprintf(stream, "<malloc version=\"carrel-1\">\n<heap nr=\"0\">\n<sizes>\n");
@@ -61,15 +58,16 @@ CARREL_EXPORT int malloc_info(int options, FILE* stream) {
             of_class.used_slots - of_class.cached_slots, of_class.cached_slots);
   }
   fprintf(stream,
-          "</sizes>\n<total type=\"live\" count=\"%zu\" size=\"%zu\"/>\n"
+          "</sizes>\n<threads count=\"%zu\"/>\n</heap>\n"
+          "<total type=\"live\" count=\"%zu\" size=\"%zu\"/>\n"
           "<total type=\"large\" count=\"%zu\" size=\"%zu\"/>\n"
           "<total type=\"cached\" size=\"%zu\"/>\n<total type=\"free\" size=\"%zu\"/>\n"
           "<system type=\"current\" size=\"%zu\"/>\n<system type=\"touched\" size=\"%zu\"/>\n"
           "<system type=\"purged\" size=\"%zu\"/>\n<system type=\"metadata\" size=\"%zu\"/>\n"
-          "<threads count=\"%zu\"/>\n</heap>\n</malloc>\n",
-          stats.live_blocks, stats.live_bytes, stats.large_blocks, stats.large_bytes,
+          "</malloc>\n",
+          stats.threads, stats.live_blocks, stats.live_bytes, stats.large_blocks, stats.large_bytes,
           stats.cached_bytes, stats.free_bytes, stats.heap_bytes, stats.touched_bytes,
-          stats.purged_bytes, stats.metadata_bytes, stats.threads);
+          stats.purged_bytes, stats.metadata_bytes);
   return ferror(stream) != 0 ? -1 : 0;
 }
 

@@ -1,7 +1,12 @@
 // C++'s operator new and delete on carrel's heap.
 //
-// The C++ runtime is referred to weakly: a C program that preloads carrel has none, and
-// never comes here. A C++ program brings its own, whichever it is.
+// As the standard says, the array, nothrow and sized forms call the basic ones, so that a
+// program which replaces those alone replaces all. The C++ runtime is referred to weakly:
+// a C program that preloads carrel has none, and never comes here; a C++ program brings
+// its own, whichever it is.
+#include <errno.h>
+#include <stdlib.h>
+
 #include <new>
 
 #include "api/instance.h"
@@ -21,56 +26,40 @@ namespace std {
 
 namespace {
 
-/// What operator new does when memory is exhausted: asks the new-handler to free some and
-/// tries again, until it succeeds or there is no handler.
+/// A static program that takes operator new from the library must take malloc from there
+/// too, though it may call it only from the C library.
+[[gnu::used]] void* (*const take_malloc_too)(std::size_t) = &malloc;
+
+/// When memory is exhausted: asks the new-handler to free some and tries again, until that
+/// helps, or there is no handler, or the handler throws.
 template <class Allocate>
-CARREL_NOINLINE void* allocate_or_throw(Allocate allocate) {
+void* allocate_or_throw(Allocate allocate) {
   for (;;) {
+    void* block = allocate();
+    if (CARREL_LIKELY(block != nullptr)) return block;
     const std::new_handler handler = std::get_new_handler();
     if (handler == nullptr) std::__throw_bad_alloc();
     handler();
-    void* block = allocate();
-    if (block != nullptr) return block;
   }
 }
 
-template <class Allocate>
-CARREL_NOINLINE void* allocate_or_null(Allocate allocate) noexcept {
-  try {
-    return allocate_or_throw(allocate);
-  } catch (...) {
-    return nullptr;
-  }
-}
-
-CARREL_INLINE void* plain(std::size_t size) {
-  void* block = process_heap.malloc(size);
-  if (CARREL_LIKELY(block != nullptr)) return block;
-  return allocate_or_throw([size] { return process_heap.malloc(size); });
-}
-
-CARREL_INLINE void* plain_nothrow(std::size_t size) noexcept {
-  void* block = process_heap.malloc(size);
-  if (CARREL_LIKELY(block != nullptr)) return block;
-  return allocate_or_null([size] { return process_heap.malloc(size); });
+CARREL_NOINLINE void* new_slow(std::size_t size) {
+  return allocate_or_throw([size] { return process_heap.allocate_slow(size); });
 }
 
 void* aligned_block(std::size_t size, std::size_t alignment) {
   return size > core::kMaxRequestBytes ? nullptr : process_heap.aligned_allocate(alignment, size);
 }
 
-CARREL_INLINE void* aligned(std::size_t size, std::align_val_t alignment) {
-  const auto align = static_cast<std::size_t>(alignment);
-  void* block = aligned_block(size, align);
-  if (CARREL_LIKELY(block != nullptr)) return block;
-  return allocate_or_throw([size, align] { return aligned_block(size, align); });
-}
-
-CARREL_INLINE void* aligned_nothrow(std::size_t size, std::align_val_t alignment) noexcept {
-  const auto align = static_cast<std::size_t>(alignment);
-  void* block = aligned_block(size, align);
-  if (CARREL_LIKELY(block != nullptr)) return block;
-  return allocate_or_null([size, align] { return aligned_block(size, align); });
+/// The nothrow forms: null, and errno as malloc sets it, where the others throw.
+template <class Allocate>
+void* null_for_exception(Allocate allocate) noexcept {
+  try {
+    return allocate();
+  } catch (...) {
+    errno = ENOMEM;
+    return nullptr;
+  }
 }
 
 }  // namespace
@@ -78,57 +67,62 @@ CARREL_INLINE void* aligned_nothrow(std::size_t size, std::align_val_t alignment
 // Weak: a program that is linked with the static library may replace some of them itself.
 #define CARREL_EXPORT __attribute__((visibility("default"), weak))
 
-CARREL_EXPORT void* operator new(std::size_t size) { return plain(size); }
-CARREL_EXPORT void* operator new[](std::size_t size) { return plain(size); }
+CARREL_EXPORT void* operator new(std::size_t size) { return process_heap.malloc<new_slow>(size); }
+CARREL_EXPORT void* operator new[](std::size_t size) { return operator new(size); }
 CARREL_EXPORT void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-  return plain_nothrow(size);
+  return null_for_exception([size] { return operator new(size); });
 }
 CARREL_EXPORT void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
-  return plain_nothrow(size);
+  return null_for_exception([size] { return operator new[](size); });
 }
+
 CARREL_EXPORT void* operator new(std::size_t size, std::align_val_t alignment) {
-  return aligned(size, alignment);
+  return allocate_or_throw(
+      [=] { return aligned_block(size, static_cast<std::size_t>(alignment)); });
 }
 CARREL_EXPORT void* operator new[](std::size_t size, std::align_val_t alignment) {
-  return aligned(size, alignment);
+  return operator new(size, alignment);
 }
 CARREL_EXPORT void* operator new(std::size_t size, std::align_val_t alignment,
                                  const std::nothrow_t&) noexcept {
-  return aligned_nothrow(size, alignment);
+  return null_for_exception([=] { return operator new(size, alignment); });
 }
 CARREL_EXPORT void* operator new[](std::size_t size, std::align_val_t alignment,
                                    const std::nothrow_t&) noexcept {
-  return aligned_nothrow(size, alignment);
+  return null_for_exception([=] { return operator new[](size, alignment); });
 }
 
 CARREL_EXPORT void operator delete(void* block) noexcept { process_heap.free(block); }
-CARREL_EXPORT void operator delete[](void* block) noexcept { process_heap.free(block); }
+CARREL_EXPORT void operator delete[](void* block) noexcept { operator delete(block); }
 CARREL_EXPORT void operator delete(void* block, const std::nothrow_t&) noexcept {
-  process_heap.free(block);
+  operator delete(block);
 }
 CARREL_EXPORT void operator delete[](void* block, const std::nothrow_t&) noexcept {
-  process_heap.free(block);
+  operator delete[](block);
 }
-CARREL_EXPORT void operator delete(void* block, std::size_t) noexcept { process_heap.free(block); }
+CARREL_EXPORT void operator delete(void* block, std::size_t) noexcept { operator delete(block); }
 CARREL_EXPORT void operator delete[](void* block, std::size_t) noexcept {
-  process_heap.free(block);
+  operator delete[](block);
 }
+
 CARREL_EXPORT void operator delete(void* block, std::align_val_t) noexcept {
   process_heap.free(block);
 }
-CARREL_EXPORT void operator delete[](void* block, std::align_val_t) noexcept {
-  process_heap.free(block);
+CARREL_EXPORT void operator delete[](void* block, std::align_val_t alignment) noexcept {
+  operator delete(block, alignment);
 }
-CARREL_EXPORT void operator delete(void* block, std::size_t, std::align_val_t) noexcept {
-  process_heap.free(block);
+CARREL_EXPORT void operator delete(void* block, std::size_t, std::align_val_t alignment) noexcept {
+  operator delete(block, alignment);
 }
-CARREL_EXPORT void operator delete[](void* block, std::size_t, std::align_val_t) noexcept {
-  process_heap.free(block);
+CARREL_EXPORT void operator delete[](void* block, std::size_t,
+                                     std::align_val_t alignment) noexcept {
+  operator delete[](block, alignment);
 }
-CARREL_EXPORT void operator delete(void* block, std::align_val_t, const std::nothrow_t&) noexcept {
-  process_heap.free(block);
+CARREL_EXPORT void operator delete(void* block, std::align_val_t alignment,
+                                   const std::nothrow_t&) noexcept {
+  operator delete(block, alignment);
 }
-CARREL_EXPORT void operator delete[](void* block, std::align_val_t,
+CARREL_EXPORT void operator delete[](void* block, std::align_val_t alignment,
                                      const std::nothrow_t&) noexcept {
-  process_heap.free(block);
+  operator delete[](block, alignment);
 }

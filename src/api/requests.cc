@@ -12,6 +12,11 @@ void* out_of_memory() {
   return nullptr;
 }
 
+void* allocated_or_errno(std::size_t size) {
+  void* block = process_heap.allocate_slow(size);
+  return CARREL_LIKELY(block != nullptr) ? block : out_of_memory();
+}
+
 void* zeroed_or_errno(std::size_t count, std::size_t size) {
   std::size_t bytes = 0;
   if (CARREL_UNLIKELY(__builtin_mul_overflow(count, size, &bytes))) return out_of_memory();

@@ -10,6 +10,9 @@ namespace carrel::core {
 /// Sets errno to ENOMEM and returns null.
 CARREL_COLD void* out_of_memory();
 
+/// malloc, for a block that the thread has not cached.
+CARREL_NOINLINE void* allocated_or_errno(std::size_t size);
+
 /// calloc.
 void* zeroed_or_errno(std::size_t count, std::size_t size);
 

@@ -41,7 +41,7 @@ void contradiction(const char* rule);
 consteval bool validate(const Config& config) {
   if (!is_power_of_two(config.window_bytes)) contradiction("window_bytes is a power of two");
   if (config.cache_min_slots == 0) contradiction("a cache holds at least one block");
-  if (config.cache_min_slots > config.cache_max_slots) contradiction("cache_min_slots <= cache_max_slots");
+  if (config.cache_min_slots > config.cache_max_slots) contradiction("cache minimum > maximum");
   if (config.max_shards == 0) contradiction("at least one shard");
   return true;
 }

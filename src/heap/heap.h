@@ -13,9 +13,9 @@
 //
 // The fast paths take no lock, make no atomic read-modify-write and write to no user
 // memory. `Tls` is what the process gives: the calling thread's cache (cache(), set_cache(),
-// may_attach()), the options (read_options()), and what is done once around the moment
-// when the heap becomes usable (before_ready() must not allocate, after_ready() may). All
-// functions may be called from any thread; exhaustion is a null pointer, turned into
+// may_attach()), the heap itself (heap()), the options (read_options()), and what is done once
+// around the moment when the heap becomes usable (before_ready() must not allocate, after_ready()
+// may). All functions may be called from any thread; exhaustion is a null pointer, turned into
 // errno in api/.
 #pragma once
 
@@ -57,7 +57,9 @@ class Heap {
   Heap(const Heap&) = delete;
   Heap& operator=(const Heap&) = delete;
 
-  /// At least `size` bytes aligned to 16, or null.
+  /// At least `size` bytes aligned to 16. What the thread has not cached is `slow(size)`'s
+  /// business, which calls allocate_slow and turns its null into the caller's kind of error.
+  template <void* (*slow)(std::size_t)>
   CARREL_INLINE void* malloc(std::size_t size) {
     const std::size_t step = (size - 1) / kSlotAlignment;  // huge for size 0
     if (CARREL_LIKELY(step < BinOffsets::kCount)) {
@@ -69,8 +71,11 @@ class Heap {
         return top[-1];
       }
     }
-    return allocate_slow(size);
+    return slow(size);
   }
+
+  /// As malloc, for one that is not cached, or null.
+  CARREL_NOINLINE void* allocate_slow(std::size_t size);
 
   /// Gives a block back; null is ignored; anything else that is no block is reported.
   CARREL_INLINE void free(void* block) {
@@ -90,21 +95,21 @@ class Heap {
   /// `size` bytes that read as zero, aligned to 16, or null.
   void* zero_allocate(std::size_t size) {
     if (size > kMaxSlotBytes) return allocate_large(size, kSlotAlignment, true);
-    void* block = malloc(size);
+    void* block = malloc<plain_slow>(size);
     if (block != nullptr) memset(block, 0, size);
     return block;
   }
 
   /// At least `size` bytes at a multiple of `alignment`, a power of two, or null.
   void* aligned_allocate(std::size_t alignment, std::size_t size) {
-    if (alignment <= kSlotAlignment) return malloc(size);
+    if (alignment <= kSlotAlignment) return malloc<plain_slow>(size);
     const std::size_t least = size > alignment ? size : alignment;
     if (least > kMaxSlotBytes) return allocate_large(size == 0 ? 1 : size, alignment, false);
     // Slabs start at granules, so a slot size that is a multiple of the alignment will do;
     // every power of two is such a class.
     std::uint8_t id = size_class_for(least);
     while (kClasses[id].slot_bytes % alignment != 0) ++id;
-    return malloc(kClasses[id].slot_bytes);
+    return malloc<plain_slow>(kClasses[id].slot_bytes);
   }
 
   /// Resizes a block, keeping its contents; null leaves the old block as it was. The
@@ -144,7 +149,7 @@ class Heap {
   /// What an allocation of `size` would be able to use.
   std::size_t good_size(std::size_t size) const {
     if (size <= kMaxSlotBytes) return kClasses[size_class_for(size == 0 ? 1 : size)].slot_bytes;
-    return size > kMaxRequestBytes ? size : align_up(size, Os::page_bytes());
+    return size > kMaxRequestBytes - Os::page_bytes() ? size : align_up(size, Os::page_bytes());
   }
 
   /// Gives back all that holds no live block, as far as this thread can reach it.
@@ -193,7 +198,7 @@ class Heap {
  private:
   enum State : std::uint32_t { kUntouched, kBusy, kReady };
 
-  CARREL_NOINLINE void* allocate_slow(std::size_t size);
+  static void* plain_slow(std::size_t size) { return Tls::heap().allocate_slow(size); }
   CARREL_NOINLINE void free_slow(void* block);
   CARREL_NOINLINE ThreadCache* attach_thread();
   CARREL_NOINLINE void* allocate_large(std::size_t size, std::size_t alignment, bool zero);
@@ -223,5 +228,3 @@ class Heap {
 };
 
 }  // namespace carrel::core
-
-#include "heap/heap_slow.h"

@@ -1,5 +1,5 @@
 // The heap's slow paths: first use, a thread's first call, misses, exhaustion, fork. The
-// map of who calls what is at the top of heap.h, which includes this file.
+// map of who calls what is at the top of heap.h. Included where a heap is instantiated.
 #pragma once
 
 #include "heap/heap.h"

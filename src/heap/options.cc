@@ -80,6 +80,17 @@ void parse_options(Options& options, TextView text,
   }
 }
 
+std::uint32_t nearest_value(const OptionSpec& spec, TextView value) {
+  std::uint64_t number = 0;
+  const bool negative = value.size > 0 && value.data[0] == '-';
+  for (std::size_t i = 0; i < value.size && !negative; ++i) {
+    if (value.data[i] < '0' || value.data[i] > '9') break;
+    number = number * 10 + static_cast<std::uint64_t>(value.data[i] - '0');
+    if (number > spec.maximum) return spec.maximum;
+  }
+  return number < spec.minimum ? spec.minimum : static_cast<std::uint32_t>(number);
+}
+
 const OptionSpec& nearest_option(TextView key) {
   const OptionSpec* best = &kOptionTable[0];
   std::size_t best_distance = SIZE_MAX;

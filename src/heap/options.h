@@ -65,6 +65,9 @@ OptionError set_option(Options& options, TextView key, TextView value, bool runn
 void parse_options(Options& options, TextView text,
                    void (*complain)(TextView key, TextView value, OptionError error));
 
+/// The valid value nearest to a bad one: its leading digits, forced into the option's range.
+std::uint32_t nearest_value(const OptionSpec& spec, TextView value);
+
 /// The valid key that is spelled most like this one.
 const OptionSpec& nearest_option(TextView key);
 

@@ -68,8 +68,8 @@ class Purger {
       }
       idle_ticks = done != 0 || sweeping ? 0 : idle_ticks + 1;
       const bool nothing_left = context_.pool.totals().touched == 0;
-      const bool wanted = options_.purge_thread != 0 &&
-                          idle_ticks < (nothing_left ? kLingerTicks : kGiveUpTicks);
+      const bool wanted =
+          options_.purge_thread != 0 && idle_ticks < (nothing_left ? kLingerTicks : kGiveUpTicks);
       if (wanted) continue;
       // Seq_cst, as in start_helper(): either poll() sees that the helper is gone, or the
       // helper sees here the work that poll() was called for.

@@ -19,16 +19,16 @@ struct ClassStats {
 /// All sizes in bytes.
 struct HeapStats {
   ClassStats classes[kClassCount + 1];
-  std::size_t live_bytes = 0;      // in the program's hands, rounded to slots and pages
+  std::size_t live_bytes = 0;  // in the program's hands, rounded to slots and pages
   std::size_t live_blocks = 0;
-  std::size_t cached_bytes = 0;    // in thread caches
-  std::size_t slab_bytes = 0;      // address space of all slabs
+  std::size_t cached_bytes = 0;  // in thread caches
+  std::size_t slab_bytes = 0;    // address space of all slabs
   std::size_t large_blocks = 0;
   std::size_t large_bytes = 0;
-  std::size_t heap_bytes = 0;      // added to the heap so far
-  std::size_t free_bytes = 0;      // in the span pool
-  std::size_t touched_bytes = 0;   // of these, perhaps resident
-  std::size_t purged_bytes = 0;    // given back so far
+  std::size_t heap_bytes = 0;     // added to the heap so far
+  std::size_t free_bytes = 0;     // in the span pool
+  std::size_t touched_bytes = 0;  // of these, perhaps resident
+  std::size_t purged_bytes = 0;   // given back so far
   std::size_t metadata_bytes = 0;
   std::size_t threads = 0;
 };

@@ -58,9 +58,7 @@ class MetadataArena {
   static constexpr std::size_t kFirstChunkBytes = 128 * kKiB;
   static constexpr std::size_t kMaxChunkBytes = 4 * kMiB;
 
-  static std::size_t lines_for(std::size_t bytes) {
-    return (bytes + kLineBytes - 1) / kLineBytes;
-  }
+  static std::size_t lines_for(std::size_t bytes) { return (bytes + kLineBytes - 1) / kLineBytes; }
 
   void* carve(std::size_t bytes) {
     if (static_cast<std::size_t>(end_ - next_) < bytes && !map_chunk()) return nullptr;

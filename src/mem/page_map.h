@@ -30,7 +30,7 @@ inline constexpr std::uint8_t kLargeBlock = 63;
 
 /// What the pool knows of one granule.
 struct Granule {
-  Span* span = nullptr;  // valid for a span's first and last granule, in a slab for each
+  Span* span = nullptr;           // valid for a span's first and last granule, in a slab for each
   std::uint8_t touched_tick = 0;  // 0: known to read as zero; else when it became free
 };
 
@@ -38,9 +38,7 @@ template <OsLayer Os>
 class PageMap {
  public:
   /// Granule index of an address; beyond granule_count() for every foreign address.
-  std::size_t index_of(std::uintptr_t address) const {
-    return (address - base_) >> kGranuleShift;
-  }
+  std::size_t index_of(std::uintptr_t address) const { return (address - base_) >> kGranuleShift; }
   std::size_t index_of(const void* pointer) const { return index_of(address_of(pointer)); }
 
   /// Granules that have entries; grows, never shrinks.
@@ -80,8 +78,7 @@ class PageMap {
 
   /// Adds at least `count` granules to the heap, `wish` if possible: the first of them in
   /// `first`, how many in `added`. They read as zero. False: the system refuses.
-  bool extend(std::uint32_t count, std::uint32_t wish, std::uint32_t& first,
-              std::uint32_t& added) {
+  bool extend(std::uint32_t count, std::uint32_t wish, std::uint32_t& first, std::uint32_t& added) {
     if (wish < count) wish = count;
     for (std::uint32_t size = wish;; size = count) {
       added = size;
@@ -128,7 +125,7 @@ class PageMap {
       return false;
     }
     const std::uintptr_t here = align_down(address_of(classes), kGranuleBytes);
-    const std::uintptr_t below = bytes / 4 * 3;
+    const std::uintptr_t below = align_down(bytes / 4 * 3, kGranuleBytes);
     adopt(here > below + kGranuleBytes ? here - below : kGranuleBytes, granules, classes, entries);
     granule_count_.store(granules, std::memory_order_relaxed);
     return true;

@@ -22,11 +22,11 @@ constexpr std::uint32_t granules_for(std::size_t bytes) {
 }
 
 enum class SpanState : std::uint8_t {
-  kUnused,  // a description without a span, kept for reuse
-  kFree,    // in the span pool
-  kPurging, // taken out of the pool while its pages are given back
-  kLarge,   // one large block
-  kSlab,    // slots of one size class
+  kUnused,   // a description without a span, kept for reuse
+  kFree,     // in the span pool
+  kPurging,  // taken out of the pool while its pages are given back
+  kLarge,    // one large block
+  kSlab,     // slots of one size class
 };
 
 struct alignas(64) Span {
@@ -46,8 +46,8 @@ struct alignas(64) Span {
   bool moved_pages = false;     // its pages came by move_pages: see SpanPool::release
 
   // Slabs; the algorithms are in slab/slab.h.
-  bool holes_purged = false;    // nothing was freed here since its holes were purged
-  std::uint8_t fullness = 0;    // which of its bin's lists it is in
+  bool holes_purged = false;  // nothing was freed here since its holes were purged
+  std::uint8_t fullness = 0;  // which of its bin's lists it is in
   std::uint32_t free_slots = 0;
   std::uint32_t last_use_tick = 0;
   std::uint64_t* free_bits = nullptr;  // one bit a slot, set = free: inline or in metadata

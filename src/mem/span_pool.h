@@ -31,7 +31,8 @@ struct PoolTotals {
 template <OsLayer Os>
 class SpanPool {
  public:
-  constexpr SpanPool(PageMap<Os>& map, MetadataArena<Os>& metadata) : map_(map), metadata_(metadata) {}
+  constexpr SpanPool(PageMap<Os>& map, MetadataArena<Os>& metadata)
+      : map_(map), metadata_(metadata) {}
   SpanPool(const SpanPool&) = delete;
   SpanPool& operator=(const SpanPool&) = delete;
 
@@ -272,8 +273,7 @@ class SpanPool {
     rest->first = span->first + count;
     rest->count = span->count - count;
     rest->state = SpanState::kFree;
-    const std::uint32_t touched =
-        span->touched_count == 0 ? 0 : count_touched(span->first, count);
+    const std::uint32_t touched = span->touched_count == 0 ? 0 : count_touched(span->first, count);
     rest->touched_count = span->touched_count - touched;
     span->count = count;
     span->touched_count = touched;
@@ -444,7 +444,7 @@ class SpanPool {
   Lists touched_;
   Lists untouched_;
   IntrusiveList<Span> unused_;
-  std::uint32_t end_ = 0;   // one past the last granule added
+  std::uint32_t end_ = 0;  // one past the last granule added
   // Written by whoever keeps the time; a stale value only shifts a purge by a tick.
   std::atomic<std::uint8_t> tick_{1};
   // Statistics, written under the lock, read without: relaxed suffices.

@@ -48,7 +48,7 @@ class Mutex {
   static constexpr std::uint32_t kFree = 0;
   static constexpr std::uint32_t kHeld = 1;
   static constexpr std::uint32_t kContended = 2;  // held, and someone may be asleep
-  static constexpr int kSpins = 100;  // a few critical sections' worth of waiting
+  static constexpr int kSpins = 100;              // a few critical sections' worth of waiting
 
   CARREL_NOINLINE void lock_contended() {
     for (int spin = 0; spin < kSpins; ++spin) {

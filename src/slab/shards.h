@@ -39,8 +39,7 @@ class Shards {
     return rows_[shard].bins[size_class - 1];
   }
 
-  std::uint32_t take(std::uint32_t shard, std::uint8_t size_class, void** end,
-                     std::uint32_t want) {
+  std::uint32_t take(std::uint32_t shard, std::uint8_t size_class, void** end, std::uint32_t want) {
     return bin(shard, size_class).take(context_, end, want);
   }
 

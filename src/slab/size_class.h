@@ -23,7 +23,7 @@ inline constexpr std::size_t kCacheLineBytes = 64;
 /// The class of a size from 1 to kMaxSlotBytes.
 constexpr std::uint8_t size_class_for(std::size_t bytes) {
   if (bytes <= 128) return static_cast<std::uint8_t>((bytes + 15) / 16);
-  const unsigned log = floor_log2(bytes - 1);          // 2^log < bytes <= 2^(log+1)
+  const unsigned log = floor_log2(bytes - 1);            // 2^log < bytes <= 2^(log+1)
   const std::size_t quarter = (bytes - 1) >> (log - 2);  // 4 to 7
   return static_cast<std::uint8_t>(8 + (log - 7) * 4 + (quarter - 4) + 1);
 }
@@ -41,10 +41,10 @@ static_assert(slot_bytes_for(kClassCount) == kMaxSlotBytes);
 /// What a slab of one class looks like.
 struct ClassInfo {
   std::uint32_t slot_bytes;
-  std::uint32_t granules;    // of a slab
-  std::uint32_t slots;       // in a slab
-  std::uint32_t bit_words;   // of its bitmap
-  std::uint64_t reciprocal;  // ceil(2^40 / slot_bytes)
+  std::uint32_t granules;        // of a slab
+  std::uint32_t slots;           // in a slab
+  std::uint32_t bit_words;       // of its bitmap
+  std::uint64_t reciprocal;      // ceil(2^40 / slot_bytes)
   std::uint64_t fullness_scale;  // see Slab's fullness_of
 };
 

@@ -50,8 +50,8 @@ class alignas(64) SlabBin {
     for (;;) {
       while (taken < want && nonempty_ != 0) {
         Span* slab = lists_[std::countr_zero(nonempty_)].front();
-        taken += take_slots(slab, context.map.address(slab->first), info, end - taken,
-                            want - taken);
+        taken +=
+            take_slots(slab, context.map.address(slab->first), info, end - taken, want - taken);
         slab->last_use_tick = tick;
         refile(slab, info);
       }
@@ -302,7 +302,7 @@ class alignas(64) SlabBin {
   Mutex<Os> lock_;  // guards everything below and the bin's slabs
   std::uint8_t size_class_ = 0;
   std::uint16_t shard_ = 0;
-  std::uint32_t nonempty_ = 0;  // which lists have slabs
+  std::uint32_t nonempty_ = 0;                 // which lists have slabs
   IntrusiveList<Span> lists_[kFullnessLists];  // by fullness_of
   std::size_t slabs_ = 0;
   std::size_t used_slots_ = 0;

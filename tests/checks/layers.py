@@ -26,9 +26,12 @@ class Rules:
         self.allowed: dict[str, set[str]] = {}
         self.system: list[tuple[list[str], set[str]]] = []
         self.forbidden: list[str] = []
+        self.exempt: set[str] = set()
         for number, line in repo.data_lines("layers.txt"):
             if line.startswith("forbid "):
                 self.forbidden += headers_in(line, number)
+            elif line.startswith("exempt "):
+                self.exempt |= set(line.split()[1:])
             elif line.startswith("system "):
                 headers, _, folders = line.rpartition(":")
                 self.system.append((headers_in(headers, number), set(folders.split())))
@@ -70,6 +73,8 @@ def resolve(name: str, source: Path) -> Path | None:
 def check_include(rules: Rules, source: Path, layer: str, quote: str, name: str) -> str | None:
     """What is wrong with one include, or None."""
     if quote == "<":
+        if layer in rules.exempt:
+            return None
         if any(fnmatch.fnmatch(name, pattern) for pattern in rules.forbidden):
             return f"<{name}> has no place in the core (forbid, layers.txt)"
         for patterns, folders in rules.system:

@@ -114,11 +114,14 @@ def check_prefixed(archive: Path) -> list[str]:
     problems = []
     for line in output("nm", "-A", "--defined-only", "--extern-only", "--format=posix",
                        str(archive)).splitlines():
-        _, _, rest = line.partition(": ")
-        name = rest.split()[0] if rest.split() else ""
+        words = line.partition(": ")[2].split()
+        if len(words) < 2:
+            continue
+        name, kind = words[:2]
         if name in overrides:
             problems.append(f"defines {name}; the prefixed library must override nothing")
-        elif name and not OWN_NAME.match(name):
+        elif kind not in "WVu" and not OWN_NAME.match(name):
+            # Weak names are inline functions and templates, the same in every program.
             problems.append(f"defines {name}, which is not a name of carrel's own")
     return problems
 

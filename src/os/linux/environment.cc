@@ -14,8 +14,7 @@ namespace carrel::core {
 namespace {
 
 /// Copies the value of `entry` ("NAME=value") if it is the variable `name`.
-std::size_t copy_if_named(const char* entry, const char* name, char* buffer,
-                          std::size_t capacity) {
+std::size_t copy_if_named(const char* entry, const char* name, char* buffer, std::size_t capacity) {
   const std::size_t name_size = strlen(name);
   if (strncmp(entry, name, name_size) != 0 || entry[name_size] != '=') return 0;
   const char* value = entry + name_size + 1;
@@ -27,8 +26,8 @@ std::size_t copy_if_named(const char* entry, const char* name, char* buffer,
 
 /// The same from /proc, in pieces: an entry longer than the window is skipped.
 std::size_t copy_from_proc(const char* name, char* buffer, std::size_t capacity) {
-  const long fd = raw_syscall(SYS_openat, AT_FDCWD,
-                              reinterpret_cast<long>("/proc/self/environ"), O_RDONLY | O_CLOEXEC);
+  const long fd = raw_syscall(SYS_openat, AT_FDCWD, reinterpret_cast<long>("/proc/self/environ"),
+                              O_RDONLY | O_CLOEXEC);
   if (is_error(fd)) return 0;
   char window[2048];
   std::size_t filled = 0;

@@ -79,9 +79,8 @@ bool LinuxOs::start_thread(void (*entry)()) {
   const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
                     CLONE_SYSVSEM | CLONE_SETTLS | CLONE_CHILD_CLEARTID;
   const int saved_errno = errno;
-  const int thread = clone(thread_main, stack + kStackBytes, flags,
-                           reinterpret_cast<void*>(entry), nullptr, &fake_block.self,
-                           reinterpret_cast<int*>(&thread_alive));
+  const int thread = clone(thread_main, stack + kStackBytes, flags, reinterpret_cast<void*>(entry),
+                           nullptr, &fake_block.self, reinterpret_cast<int*>(&thread_alive));
   errno = saved_errno;
   if (thread < 0) thread_alive.store(0, std::memory_order_relaxed);
   raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&previous), 0, sizeof all);

@@ -26,9 +26,8 @@ long as_long(const void* p) { return static_cast<long>(address_of(p)); }
 long as_long(std::size_t n) { return static_cast<long>(n); }
 
 void* mmap_pages(void* hint, std::size_t bytes, int protection, int extra_flags) {
-  const long result =
-      raw_syscall(SYS_mmap, as_long(hint), as_long(bytes), protection,
-                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | extra_flags, -1, 0);
+  const long result = raw_syscall(SYS_mmap, as_long(hint), as_long(bytes), protection,
+                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | extra_flags, -1, 0);
   return is_error(result) ? nullptr : at_address<void>(static_cast<std::uintptr_t>(result));
 }
 
@@ -61,7 +60,7 @@ std::size_t LinuxOs::address_space_limit() {
   struct {
     std::uint64_t current;
     std::uint64_t maximum;
-  } limit;  // the kernel's struct rlimit64
+  } limit{};  // the kernel's struct rlimit64
   const long result = raw_syscall(SYS_prlimit64, 0, RLIMIT_AS, 0, reinterpret_cast<long>(&limit));
   if (is_error(result) || limit.current == ~std::uint64_t{0}) return SIZE_MAX;
   return limit.current;
@@ -86,8 +85,7 @@ void* LinuxOs::reserve(std::size_t bytes, std::size_t align) {
 }
 
 bool LinuxOs::commit(void* p, std::size_t bytes) {
-  return !is_error(
-      raw_syscall(SYS_mprotect, as_long(p), as_long(bytes), PROT_READ | PROT_WRITE));
+  return !is_error(raw_syscall(SYS_mprotect, as_long(p), as_long(bytes), PROT_READ | PROT_WRITE));
 }
 
 void* LinuxOs::map(void* hint, std::size_t bytes) {
@@ -103,9 +101,8 @@ bool LinuxOs::purge(void* p, std::size_t bytes) {
 }
 
 bool LinuxOs::move_pages(void* from, void* to, std::size_t bytes) {
-  const long result =
-      raw_syscall(SYS_mremap, as_long(from), as_long(bytes), as_long(bytes),
-                  MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, as_long(to));
+  const long result = raw_syscall(SYS_mremap, as_long(from), as_long(bytes), as_long(bytes),
+                                  MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, as_long(to));
   return !is_error(result);
 }
 

@@ -1,8 +1,9 @@
-// fork at random moments of a multi-threaded process, from two threads, hundreds of times:
-// every child must find a heap it can allocate from, free into, start threads on and fork
-// again; the parent must not notice.
+// fork at random moments of a multi-threaded process, from two threads, over and over: every
+// child must find a heap it can allocate from, free into, start threads on and fork again;
+// the parent must not notice.
 //
 // A child that hangs is ended by its alarm and counted as a failure.
+// Usage: fork_storm [SECONDS [SEED]]
 #include <pthread.h>
 #include <sys/wait.h>
 
@@ -19,10 +20,12 @@ namespace {
 constexpr int kWorkers = 6;
 constexpr int kForkers = 2;
 constexpr int kSlots = 512;
+constexpr int kLeastForks = 30;
 constexpr unsigned kChildSeconds = 20;
 
 std::atomic<char*> slots[kSlots];
 std::atomic<bool> stop{false};
+std::atomic<int> forks{0};
 
 size_t random_size(uint64_t* random) {
   const uint64_t draw = next_random(random);
@@ -100,9 +103,9 @@ void worker(uint64_t seed) {
   _exit(0);
 }
 
-void forker(uint64_t seed, int forks) {
+void forker(uint64_t seed, long end_ms) {
   uint64_t random = seed;
-  for (int i = 0; i < forks; ++i) {
+  for (int i = 0; i < kLeastForks || now_ms() < end_ms; ++i) {
     exchange(&random, static_cast<int>(next_random(&random) % 40));
     const uint64_t child_seed = next_random(&random);
     const pid_t child = fork();
@@ -110,6 +113,7 @@ void forker(uint64_t seed, int forks) {
     if (child == 0) child_main(child_seed, i % 8 == 0 ? 1 : 0);
     int status = 0;
     CHECK_EQ(waitpid(child, &status, 0), child);
+    ++forks;
     if (status != 0) {
       fprintf(stderr, "child of fork %d ended with status 0x%x%s\n", i,
               static_cast<unsigned>(status),
@@ -131,19 +135,21 @@ void allocate_in_handler() {
 
 int main(int argc, char** argv) {
   require_override();
-  const int forks = argc > 1 ? atoi(argv[1]) : 150;
+  const long seconds = argc > 1 ? atol(argv[1]) : 6;
   const uint64_t seed = argc > 2 ? strtoull(argv[2], nullptr, 10) : 20240607;
-  fprintf(stderr, "replay: %s %d %llu\n", argv[0], forks, static_cast<unsigned long long>(seed));
+  const long end_ms = now_ms() + seconds * 1000;
+  fprintf(stderr, "replay: %s %ld %llu\n", argv[0], seconds, static_cast<unsigned long long>(seed));
   // A program's own handlers may allocate, before and after, in the parent and the child.
   CHECK_EQ(pthread_atfork(allocate_in_handler, allocate_in_handler, allocate_in_handler), 0);
   std::vector<std::thread> workers;
   for (uint64_t w = 1; w <= kWorkers; ++w) workers.emplace_back(worker, seed * 100 + w);
   std::vector<std::thread> forkers;
-  for (uint64_t f = 1; f < kForkers; ++f) forkers.emplace_back(forker, seed * 200 + f, forks);
-  forker(seed * 200, forks);
+  for (uint64_t f = 1; f < kForkers; ++f) forkers.emplace_back(forker, seed * 200 + f, end_ms);
+  forker(seed * 200, end_ms);
   for (std::thread& thread : forkers) thread.join();
   stop = true;
   for (std::thread& thread : workers) thread.join();
   for (std::atomic<char*>& slot : slots) check_and_free(slot.exchange(nullptr));
+  fprintf(stderr, "%d forks\n", forks.load());
   return 0;
 }

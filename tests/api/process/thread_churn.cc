@@ -68,10 +68,10 @@ void churn() {
 
 /// One generation after another allocates as much as the last one freed before it died.
 void generations(size_t size, bool free_elsewhere) {
-  const size_t count = (size_t{64} << 20) / size;
+  const size_t count = (size_t{32} << 20) / size;
   std::vector<void*> blocks(count);
   long first_kib = 0;
-  for (int generation = 0; generation < 6; ++generation) {
+  for (int generation = 0; generation < 5; ++generation) {
     long full_kib = 0;
     std::thread([&] {
       for (void*& block : blocks) {

@@ -8,12 +8,12 @@
 #include <cstdint>
 #include <functional>
 #include <iostream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <numeric>
 #include <optional>
 #include <random>
-#include <ranges>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -79,12 +79,12 @@ struct Polygon final : Shape {
   }
 
   [[nodiscard]] double area(double scale) const override {
-    const auto scaled = sides | std::views::transform([scale](double s) { return s * scale; }) |
-                        std::views::filter([](double s) { return s > 1.0; });
-    double sum = 0;
-    for (const double side : scaled) {
-      sum += side;
-    }
+    std::vector<double> scaled;
+    std::transform(sides.begin(), sides.end(), std::back_inserter(scaled),
+                   [scale](double side) { return side * scale; });
+    std::sort(scaled.begin(), scaled.end(), std::greater<>());
+    const auto small = std::find_if(scaled.begin(), scaled.end(), [](double s) { return s < 1.0; });
+    double sum = std::accumulate(scaled.begin(), small, 0.0);
     for (const auto& [key, words] : labels) {
       sum += key.value + static_cast<double>(words.front().size());
     }
@@ -122,9 +122,9 @@ double visit_choices() {
 template <int N>
 double index_words() {
   std::unordered_map<std::string, std::set<std::tuple<int, Key<N>>>> index;
-  for (const auto prime : kPrimes | std::views::take(N + 10)) {
+  std::for_each_n(kPrimes.begin(), N + 10, [&index](std::uint32_t prime) {
     index[std::to_string(prime % 17)].emplace(static_cast<int>(prime), Key<N>{});
-  }
+  });
   const std::function<double(double)> weigh = [&index](double start) {
     return std::accumulate(index.begin(), index.end(), start, [](double sum, const auto& entry) {
       return sum + static_cast<double>(entry.second.size());

@@ -1,0 +1,56 @@
+"""Runs one death program and judges how it ended.
+
+It must end by SIGABRT, with exactly one line on standard error, which names the expected
+error code and the very pointer that the program said it would misuse. Says nothing about
+misuse that is not noticed. Usage: expect_death.py CODE[|CODE...] PROGRAM
+"""
+
+import re
+import resource
+import signal
+import subprocess
+import sys
+
+# carrel: error <code>: <text>: pointer 0x<address>...
+MESSAGE = re.compile(r"^carrel: error (?P<code>[a-z-]+): (?P<text>[^:]+): "
+                     r"pointer (?P<pointer>0x[0-9a-f]+)\b.*$")
+CODES = ("double-free", "invalid-free", "interior-pointer")
+
+
+def no_core_dump() -> None:
+    """A dying program leaves no core file behind."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main() -> int:
+    if len(sys.argv) != 3:
+        sys.exit("usage: expect_death.py CODE[|CODE...] PROGRAM")
+    expected = sys.argv[1].split("|")
+    unknown = [code for code in expected if code not in CODES]
+    if unknown:
+        sys.exit(f"unknown code {unknown[0]}; the codes are {', '.join(CODES)}")
+    result = subprocess.run([sys.argv[2]], capture_output=True, text=True, timeout=30,
+                            preexec_fn=no_core_dump, check=False)
+    print(f"status {result.returncode}\nstdout: {result.stdout}stderr: {result.stderr}")
+    misused = re.fullmatch(r"misused (0x[0-9a-f]+)\n", result.stdout)
+    if misused is None:
+        sys.exit("the program did not get as far as its misuse")
+    if result.returncode == 0:
+        sys.exit(f"the misuse went unnoticed; expected {sys.argv[1]} and SIGABRT")
+    if result.returncode != -signal.SIGABRT:
+        sys.exit(f"ended with status {result.returncode}, not by SIGABRT")
+    lines = result.stderr.splitlines()
+    if len(lines) != 1:
+        sys.exit(f"{len(lines)} lines on standard error, not one")
+    message = MESSAGE.match(lines[0])
+    if message is None:
+        sys.exit(f"not of the form {MESSAGE.pattern}")
+    if message["code"] not in expected:
+        sys.exit(f"code {message['code']}, expected {sys.argv[1]}")
+    if int(message["pointer"], 16) != int(misused[1], 16):
+        sys.exit(f"names {message['pointer']}, but {misused[1]} was misused")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
