@@ -106,6 +106,18 @@ def build_peers(specs: list[allocators.Spec]) -> None:
                         ",".join(names)], check=False)
 
 
+def programs_for(specs: list[allocators.Spec], no_build: bool) -> Path:
+    """Where the built programs lie, after building them and the peers unless told not to."""
+    if not no_build:
+        programs = build_programs()
+        build_peers(specs)
+        return programs
+    for place in (ROOT / "build/release/bench", ROOT / "build/bench"):
+        if (place / "launch").exists():
+            return place
+    raise SystemExit("bench: the benchmark programs are not built; run without --no-build")
+
+
 def make_units(options: argparse.Namespace, programs: Path, launcher: runner.Launcher,
                directory: Path) -> tuple[list[campaign.Unit], list[summary.Row],
                                          list[tuple[str, str]]]:
@@ -157,14 +169,7 @@ def finite(value: Any) -> Any:
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
     specs = allocators.select(options.allocs)
-    if not options.no_build:
-        programs = build_programs()
-        build_peers(specs)
-    else:
-        programs = next((p for p in (ROOT / "build/release/bench", ROOT / "build/bench")
-                         if (p / "launch").exists()), ROOT / "build/bench")
-    if not (programs / "launch").exists():
-        raise SystemExit("bench: the benchmark programs are not built; run without --no-build")
+    programs = programs_for(specs, options.no_build)
     allocators.copy_for_noise(ROOT, options.carrel)
     overrides = {allocators.CARREL: options.carrel.resolve()} if options.carrel else {}
     present, missing = allocators.discover(specs, ROOT, programs / "probe", overrides)

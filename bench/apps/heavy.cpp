@@ -1,13 +1,8 @@
-// A translation unit that makes a C++ compiler allocate: many standard headers, deep template
-// recursion and a wide family of instantiations. WIDTH sets how many; it is compiled, never run.
-#include <algorithm>
-#include <functional>
+// A translation unit that makes a C++ compiler allocate: standard containers and a family of
+// instantiations. WIDTH sets how many; it is compiled, never run.
 #include <map>
-#include <memory>
 #include <string>
 #include <tuple>
-#include <unordered_map>
-#include <utility>
 #include <variant>
 #include <vector>
 
@@ -27,11 +22,11 @@ int use() {
   std::map<Tagged<N>, std::vector<Tagged<N>>> by_tag;
   by_tag[Tagged<N>{}].push_back({});
   std::variant<Tagged<N>, std::tuple<int, std::string, Tagged<N>>> choice = Tagged<N>{};
-  std::function<int(const Tagged<N>&)> measure = [](const Tagged<N>& t) {
+  const auto measure = [](const Tagged<N>& t) {
     return static_cast<int>(t.values.size() + t.name.size());
   };
   std::vector<Tagged<N>> list(5);
-  std::sort(list.begin(), list.end());
+  list.insert(list.begin(), list.back());
   return measure(list.front()) + static_cast<int>(choice.index()) + static_cast<int>(by_tag.size());
 }
 

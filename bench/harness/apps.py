@@ -113,7 +113,7 @@ def make_sqlite(directory: Path, scale: float):
 def make_gxx(directory: Path, scale: float):
     product = directory / "heavy.s"
     command = [require("g++", "g++"), "-std=c++20", "-O0", "-S", "-o", str(product),
-               f"-DWIDTH={max(1, round(3 * scale))}", str(FILES / "heavy.cpp")]
+               f"-DWIDTH={max(1, round(4 * scale))}", str(FILES / "heavy.cpp")]
     return command, {}, None, product
 
 

@@ -27,9 +27,9 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def percent(interval: list[float]) -> str:
-    """Half the interval's width as a percentage of the value."""
+    """Half the interval's width as a percentage of the value; nothing where there is no spread."""
     value, low, high = interval
-    if math.isnan(value) or value == 0:
+    if math.isnan(value) or value == 0 or low == high:
         return ""
     return f"±{100 * (high - low) / 2 / value:.0f}%"
 
@@ -39,7 +39,8 @@ def ratio_cell(cell: dict[str, Any]) -> str:
     if cell["status"] in ("failed", "absent") or math.isnan(cell["ratio"][0]):
         return {"failed": "failed", "absent": "-"}.get(cell["status"], "-")
     mark = "<" if cell["status"] == "dnf" else ""
-    return f"{mark}{cell['ratio'][0]:.2f}{'~' if cell['tie'] else ''} {percent(cell['ratio'])}"
+    text = f"{mark}{cell['ratio'][0]:.2f}{'~' if cell['tie'] else ''} {percent(cell['ratio'])}"
+    return text.rstrip()
 
 
 def comparison(rows: list[dict[str, Any]], base: str, columns: list[str], unit: str,
@@ -111,9 +112,12 @@ def faults(tables: dict[str, dict[str, float]], names: list[str]) -> str:
 
 
 def versions(document: dict[str, Any]) -> str:
-    body = [[a["name"], a["version"], a["library"] or "(the C library's own)", a["identity"],
-             a["origin"]] for a in document["allocators"]]
-    lines = [table(["allocator", "version", "library", "identity", "origin"], body)]
+    lines = []
+    for a in document["allocators"]:
+        lines.append(f"{a['name']} {a['version']}: {a['library'] or 'the C library itself'} "
+                     f"({a['identity'] or a['origin']})")
+        if a["identity"]:
+            lines.append(f"    from {a['origin']}")
     lines += [f"left out: {m['name']}: {m['reason']}" for m in document["missing"]]
     lines += [f"left out: program {m['name']}: {m['reason']}" for m in document["absent_apps"]]
     return "\n".join(lines)

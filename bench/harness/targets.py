@@ -30,9 +30,12 @@ def _ratio(what: str, value: float, limit: float, note: str = "") -> Verdict:
 
 
 def _best_single_peer(summary: dict[str, Any]) -> tuple[str, float]:
-    """The peer with the lowest geometric mean of time, and carrel's over it."""
-    table = {name: summary["geomean_time"][name]["base_over"][0] for name in summary["peers"]}
-    known = {name: value for name, value in table.items() if not math.isnan(value)}
+    """The peer with the lowest geometric mean of time, and carrel's mean over that peer's."""
+    means = {name: summary["geomean_time"][name] for name in summary["peers"]}
+    # A peer that failed somewhere has a mean over fewer workloads, which does not compare.
+    most = max((mean["workloads"] for mean in means.values()), default=0)
+    known = {name: mean["base_over"][0] for name, mean in means.items()
+             if mean["workloads"] == most and not math.isnan(mean["base_over"][0])}
     if not known:
         return "", math.nan
     best = max(known, key=known.__getitem__)

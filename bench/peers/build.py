@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -225,11 +226,12 @@ def first_instructions(library: Path) -> dict[str, str]:
     return shown
 
 
-def recipe_hash() -> str:
-    digest = hashlib.sha256()
-    for path in (HERE / "Cargo.lock", Path(__file__)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+def recipe_hash(peer: Peer, compiler: str) -> str:
+    """Changes whenever the peer would be built otherwise: pins, recipe or compiler."""
+    choices = [repr(cell.cell_contents) for cell in peer.build.__closure__ or ()]
+    parts = [(HERE / "Cargo.lock").read_text(), inspect.getsource(compile_shared),
+             inspect.getsource(peer.build), *choices, compiler]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def first_line(command: list[str]) -> str:
@@ -241,12 +243,11 @@ def build_all(out: Path, names: list[str], jobs: int, force: bool) -> int:
     out.mkdir(parents=True, exist_ok=True)
     record = out / "versions.json"
     known = json.loads(record.read_text()) if record.exists() else {}
-    recipe = recipe_hash()
     cc, cxx = os.environ.get("CC", "cc"), os.environ.get("CXX", "c++")
     compiler = first_line([cc, "--version"])
     wanted = [peer for peer in PEERS if not names or peer.name in names]
     stale = [peer for peer in wanted
-             if force or known.get(peer.name, {}).get("recipe") != recipe
+             if force or known.get(peer.name, {}).get("recipe") != recipe_hash(peer, compiler)
              or not (out / f"lib{peer.name}.so").exists()]
     packages = fetch() if stale else {}
     failures = 0
@@ -259,7 +260,10 @@ def build_all(out: Path, names: list[str], jobs: int, force: bool) -> int:
         ctx.log.write_text("")
         started = time.monotonic()
         try:
-            version = peer.build(ctx, packages[peer.crate], library)
+            # Built aside and moved into place, so that nobody runs on half a library.
+            fresh = work / library.name
+            version = peer.build(ctx, packages[peer.crate], fresh)
+            os.replace(fresh, library)
         except BuildError as error:
             print(f"peers: {peer.name} is left out: {error}", file=sys.stderr)
             known.pop(peer.name, None)
@@ -272,7 +276,7 @@ def build_all(out: Path, names: list[str], jobs: int, force: bool) -> int:
         known[peer.name] = {
             "version": version, "note": peer.note, "library": library.name, "compiler": compiler,
             "crate": f"{peer.crate} {packages[peer.crate].version}",
-            "crate_sha256": packages[peer.crate].checksum, "recipe": recipe,
+            "crate_sha256": packages[peer.crate].checksum, "recipe": recipe_hash(peer, compiler),
             "not_exported": [name for name in FAMILY if name not in names_found],
             "first_instructions": first_instructions(library),
         }

@@ -23,6 +23,15 @@ void thread_exited(void* cache) {
   process_heap.detach_thread(static_cast<ThreadCache*>(cache));
 }
 
+template <class Text>
+void write_value(Text& text, const OptionSpec& spec, std::uint32_t value) {
+  if (spec.words != nullptr) {
+    text << spec.words[value];
+  } else {
+    text << std::uint64_t{value};
+  }
+}
+
 void complain(TextView key, TextView value, OptionError error) {
   TextBuffer<256> line;
   line << "carrel: option ignored: ";
@@ -30,9 +39,15 @@ void complain(TextView key, TextView value, OptionError error) {
     line << "'" << key << "' is unknown; nearest: '" << nearest_option(key).key << "'\n";
   } else {
     const OptionSpec& spec = *find_option(key);
-    line << key << "=" << value << ": expected a whole number from " << std::uint64_t{spec.minimum}
-         << " to " << std::uint64_t{spec.maximum} << "; nearest: " << spec.key << "="
-         << std::uint64_t{nearest_value(spec, value)} << "\n";
+    line << key << "=" << value << ": expected ";
+    if (spec.words == nullptr) line << "a whole number ";
+    line << "from ";
+    write_value(line, spec, spec.minimum);
+    line << " to ";
+    write_value(line, spec, spec.maximum);
+    line << "; nearest: " << spec.key << "=";
+    write_value(line, spec, nearest_value(spec, value));
+    line << "\n";
   }
   LinuxOs::write_stderr(line.data(), line.size());
 }
@@ -53,7 +68,8 @@ void ProcessTls::after_ready(const Options& options) {
   TextBuffer<512> line;
   line << "carrel " << carrel_version() << ":";
   for (const OptionSpec& spec : kOptionTable) {
-    line << " " << spec.key << "=" << std::uint64_t{options.*(spec.field)};
+    line << " " << spec.key << "=";
+    write_value(line, spec, options.*(spec.field));
   }
   line << "\n";
   LinuxOs::write_stderr(line.data(), line.size());

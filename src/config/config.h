@@ -27,6 +27,10 @@ struct Config {
   /// Age in milliseconds at which free memory goes back to the system; option decay_ms.
   std::uint32_t decay_ms = 500;
 
+  /// Size of the heap from which on new memory is backed by huge pages of 2 MiB, so that
+  /// one that is not filled weighs little; option huge_pages.
+  std::size_t huge_start_bytes = 16 * kMiB;
+
   /// Free memory that is worth starting the purge thread for.
   std::size_t purge_start_bytes = 2 * kMiB;
 

@@ -130,6 +130,7 @@ bool Heap<C, Os, Tls>::initialize() {
     state_.store(kUntouched, std::memory_order_release);
     return false;
   }
+  if (options_.huge_pages != 0) pool_.set_huge_start(C.huge_start_bytes);
   limits_.compute(options_.cache_kib * kKiB, C.cache_min_slots, C.cache_max_slots);
   Tls::before_ready();
   // Release pairs with the acquire in ready() and above: who sees kReady sees the parts.

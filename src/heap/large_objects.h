@@ -25,8 +25,10 @@ class LargeObjects {
     const std::size_t granules = (bytes + kGranuleBytes - 1) >> kGranuleShift;
     const std::size_t align = alignment <= kGranuleBytes ? 1 : alignment >> kGranuleShift;
     if (granules + align > map_.window_granules()) return nullptr;
-    Span* span = pool_.allocate(static_cast<std::uint32_t>(granules),
-                                static_cast<std::uint32_t>(align), SpanState::kLarge);
+    // Who asks for zeros often means a table that is filled here and there.
+    Span* span =
+        pool_.allocate(static_cast<std::uint32_t>(granules), static_cast<std::uint32_t>(align),
+                       SpanState::kLarge, zero ? Density::kSparse : Density::kDense);
     if (span == nullptr) return nullptr;
     span->large_bytes = bytes;
     if (zero) pool_.zero(span, bytes);

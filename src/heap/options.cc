@@ -56,12 +56,10 @@ std::size_t edit_distance(TextView a, TextView b) {
 OptionError set_option(Options& options, TextView key, TextView value, bool running) {
   const OptionSpec* spec = find_option(key);
   if (spec == nullptr) return OptionError::kUnknownKey;
-  std::uint64_t number = 0;
-  if (!parse_number(value, number) || number < spec->minimum || number > spec->maximum) {
-    return OptionError::kBadValue;
-  }
+  std::uint32_t parsed = 0;
+  if (!parse_value(*spec, value, parsed)) return OptionError::kBadValue;
   if (running && !spec->changeable) return OptionError::kFixed;
-  options.*(spec->field) = static_cast<std::uint32_t>(number);
+  options.*(spec->field) = parsed;
   return OptionError::kNone;
 }
 
@@ -80,7 +78,29 @@ void parse_options(Options& options, TextView text,
   }
 }
 
+bool parse_value(const OptionSpec& spec, TextView text, std::uint32_t& value) {
+  if (spec.words != nullptr) {
+    for (value = spec.minimum; value <= spec.maximum; ++value) {
+      if (text == TextView(spec.words[value])) return true;
+    }
+    return false;
+  }
+  std::uint64_t number = 0;
+  if (!parse_number(text, number) || number < spec.minimum || number > spec.maximum) return false;
+  value = static_cast<std::uint32_t>(number);
+  return true;
+}
+
 std::uint32_t nearest_value(const OptionSpec& spec, TextView value) {
+  if (spec.words != nullptr) {
+    std::uint32_t best = spec.minimum;
+    for (std::uint32_t word = spec.minimum; word <= spec.maximum; ++word) {
+      if (edit_distance(value, spec.words[word]) < edit_distance(value, spec.words[best])) {
+        best = word;
+      }
+    }
+    return best;
+  }
   std::uint64_t number = 0;
   const bool negative = value.size > 0 && value.data[0] == '-';
   for (std::size_t i = 0; i < value.size && !negative; ++i) {

@@ -18,6 +18,7 @@ struct Options {
   std::uint32_t purge_thread = 1;
   std::uint32_t cache_kib = 0;
   std::uint32_t shards = 0;
+  std::uint32_t huge_pages = 1;
   std::uint32_t stats_at_exit = 0;
   std::uint32_t verbose = 0;
 };
@@ -29,7 +30,10 @@ struct OptionSpec {
   std::uint32_t maximum;
   bool changeable;  // also while the program runs
   const char* meaning;
+  const char* const* words = nullptr;  // values by name: from `minimum` to `maximum`
 };
+
+inline constexpr const char* kHugePagesWords[] = {"never", "auto"};
 
 inline constexpr OptionSpec kOptionTable[] = {
     {"decay_ms", &Options::decay_ms, 0, 20'000, true,
@@ -42,6 +46,10 @@ inline constexpr OptionSpec kOptionTable[] = {
      "KiB a thread may keep cached per size class (at least 4 blocks)"},
     {"shards", &Options::shards, 1, 64, false,
      "sets of slabs that threads are dealt to; by default one per CPU"},
+    {"huge_pages", &Options::huge_pages, 0, 1, false,
+     "auto: back a heap beyond 16 MiB by huge pages, where the system has them on request; "
+     "never: do not ask for them",
+     kHugePagesWords},
     {"stats_at_exit", &Options::stats_at_exit, 0, 1, true,
      "1: print malloc_stats() when the program exits"},
     {"verbose", &Options::verbose, 0, 1, false,
@@ -65,8 +73,12 @@ OptionError set_option(Options& options, TextView key, TextView value, bool runn
 void parse_options(Options& options, TextView text,
                    void (*complain)(TextView key, TextView value, OptionError error));
 
-/// The valid value nearest to a bad one: its leading digits, forced into the option's range.
+/// The valid value nearest to a bad one: the word spelled most like it, or its leading
+/// digits forced into the option's range.
 std::uint32_t nearest_value(const OptionSpec& spec, TextView value);
+
+/// Reads a value of this option; false if it is none.
+bool parse_value(const OptionSpec& spec, TextView text, std::uint32_t& value);
 
 /// The valid key that is spelled most like this one.
 const OptionSpec& nearest_option(TextView key);

@@ -39,7 +39,8 @@ class Purger {
     const bool new_tick = update_clock();
     if (helper_running_.load(std::memory_order_relaxed)) return;
     const bool much = context_.pool.totals().touched >= start_granules_ ||
-                      sweep_until_.load(std::memory_order_relaxed) > ticks();
+                      sweep_until_.load(std::memory_order_relaxed) > ticks() ||
+                      (new_tick && context_.pool.may_collapse());
     if (!much) return;
     if (options_.purge_thread != 0) {
       if (start_helper()) return;
@@ -66,7 +67,8 @@ class Purger {
         done += sweep(kColdTicks);
         next_sweep = ticks() + kSweepEveryTicks;
       }
-      idle_ticks = done != 0 || sweeping ? 0 : idle_ticks + 1;
+      if (context_.pool.collapse_dense()) ++done;
+      idle_ticks = done != 0 || sweeping || context_.pool.may_collapse() ? 0 : idle_ticks + 1;
       const bool nothing_left = context_.pool.totals().touched == 0;
       const bool wanted =
           options_.purge_thread != 0 && idle_ticks < (nothing_left ? kLingerTicks : kGiveUpTicks);

@@ -32,6 +32,9 @@ inline constexpr std::uint8_t kLargeBlock = 63;
 struct Granule {
   Span* span = nullptr;           // valid for a span's first and last granule, in a slab for each
   std::uint8_t touched_tick = 0;  // 0: known to read as zero; else when it became free
+  /// In the first granule of each 2 MiB: no huge page may back them (see SpanPool).
+  std::atomic<bool> small_pages{false};
+  bool collapsed = false;  // there too: is one huge page; the purge thread's own
 };
 
 template <OsLayer Os>
@@ -92,11 +95,12 @@ class PageMap {
 
  private:
   static constexpr std::size_t kMinReservedBytes = 4 * kGiB;
+  static constexpr std::size_t kWindowAlignment = 2 * kMiB;  // a huge page
   static constexpr std::size_t kOpenWindowBytes = 64 * kGiB;
 
   bool reserve_window(std::size_t bytes) {
     const std::size_t granules = bytes >> kGranuleShift;
-    void* window = Os::reserve(bytes, kGranuleBytes);
+    void* window = Os::reserve(bytes, kWindowAlignment);
     if (window == nullptr) return false;
     const std::size_t page = Os::page_bytes();
     void* classes = Os::reserve(align_up(granules, page), page);
@@ -124,9 +128,10 @@ class PageMap {
       Os::unmap(classes, align_up(granules, page));
       return false;
     }
-    const std::uintptr_t here = align_down(address_of(classes), kGranuleBytes);
-    const std::uintptr_t below = align_down(bytes / 4 * 3, kGranuleBytes);
-    adopt(here > below + kGranuleBytes ? here - below : kGranuleBytes, granules, classes, entries);
+    const std::uintptr_t here = align_down(address_of(classes), kWindowAlignment);
+    const std::uintptr_t below = align_down(bytes / 4 * 3, kWindowAlignment);
+    adopt(here > below + kWindowAlignment ? here - below : kWindowAlignment, granules, classes,
+          entries);
     granule_count_.store(granules, std::memory_order_relaxed);
     return true;
   }

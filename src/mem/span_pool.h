@@ -12,13 +12,16 @@
 // that was never added. Thread-safe; rank 3.
 #pragma once
 
-#include "base/intrusive_list.h"
 #include "base/report.h"
+#include "mem/free_spans.h"
 #include "mem/metadata_arena.h"
 #include "mem/page_map.h"
 #include "mem/span.h"
 
 namespace carrel::core {
+
+/// Whether a span's user will probably touch all of it.
+enum class Density : std::uint8_t { kDense, kSparse };
 
 /// Totals in granules; read without a lock, each exact at some moment.
 struct PoolTotals {
@@ -38,12 +41,13 @@ class SpanPool {
 
   /// A span of `count` granules whose first granule's address is a multiple of
   /// `align_granules` granules, in state `state`; null when memory is exhausted.
-  Span* allocate(std::uint32_t count, std::uint32_t align_granules, SpanState state) {
+  Span* allocate(std::uint32_t count, std::uint32_t align_granules, SpanState state,
+                 Density density = Density::kDense) {
     LockGuard guard(lock_);
     const std::uint32_t slack = align_granules - 1;
     Span* span = find(count + slack);
     if (span == nullptr) {
-      if (!extend(count + slack)) return nullptr;
+      if (!extend(count + slack, density)) return nullptr;
       span = find(count + slack);
     }
     unlink(span);
@@ -79,7 +83,7 @@ class SpanPool {
     if (after == nullptr || after->count < extra) {
       const std::uint32_t missing = extra - (after == nullptr ? 0 : after->count);
       if (span->first + span->count + (after == nullptr ? 0 : after->count) != end_ ||
-          !extend(missing)) {
+          !extend(missing, Density::kDense)) {
         return false;
       }
       after = free_span_starting_at(span->first + span->count);
@@ -160,6 +164,62 @@ class SpanPool {
     }
   }
 
+  /// From which size of the heap on new memory may be backed by huge pages.
+  void set_huge_start(std::size_t heap_bytes) {
+    huge_start_granules_ = heap_bytes >> kGranuleShift;
+  }
+
+  /// To be called before a range is purged. Where that leaves part of a huge page in use,
+  /// the system must not fill the hole again by making the page whole; where a huge page is
+  /// given back entirely, it may come again.
+  void keep_huge_pages_apart(const char* start, std::size_t byte_count) {
+    if (added_granules_.load(std::memory_order_relaxed) < huge_start_granules_) return;
+    const std::size_t end = map_.index_of(start + byte_count - 1) + 1;
+    for (std::size_t huge = align_down(map_.index_of(start), kHugeGranules); huge < end;
+         huge += kHugeGranules) {
+      if (huge + kHugeGranules > map_.granule_count()) return;
+      const char* huge_start = map_.address(huge);
+      const bool whole = start <= huge_start &&
+                         start + byte_count >= huge_start + (kHugeGranules << kGranuleShift);
+      std::atomic<bool>& small_pages = map_.granule(huge).small_pages;
+      if (small_pages.load(std::memory_order_relaxed) == !whole) continue;
+      if (!whole && small_page_ranges_.load(std::memory_order_relaxed) >= kMaxSmallPageRanges) {
+        continue;
+      }
+      if (small_pages.exchange(!whole, std::memory_order_relaxed) == !whole) continue;
+      small_page_ranges_.fetch_add(whole ? std::uint32_t(-1) : 1u, std::memory_order_relaxed);
+      Os::advise_huge(map_.address(huge), kHugeGranules << kGranuleShift, whole);
+    }
+  }
+
+  /// Bytes from which on a heap is worth the trouble of collapse_dense.
+  static constexpr std::size_t kCollapseStartBytes = 4 * kMiB;
+
+  /// True while the part of the heap that came before huge pages were asked for may hold
+  /// ranges to collapse.
+  bool may_collapse() const {
+    return huge_start_granules_ != SIZE_MAX && collapse_tries_left_ > 0 &&
+           added_granules_.load(std::memory_order_relaxed) >= kCollapseStartBytes >> kGranuleShift;
+  }
+
+  /// Turns full 2 MiB ranges of a small heap into huge pages, at most one at a call. For
+  /// one thread at a time. Tries each range again now and then, not for ever.
+  bool collapse_dense() {
+    if (!may_collapse()) return false;
+    std::size_t end = map_.granule_count();
+    if (end > huge_start_granules_) end = huge_start_granules_;
+    for (std::size_t huge = 0; huge + kHugeGranules <= end; huge += kHugeGranules) {
+      Granule& first = map_.granule(huge);
+      if (first.collapsed || first.small_pages.load(std::memory_order_relaxed)) continue;
+      if (!Os::collapse_dense(map_.address(huge), kHugeGranules << kGranuleShift)) continue;
+      first.collapsed = true;
+      collapse_tries_left_ = kCollapseTries;
+      return true;
+    }
+    --collapse_tries_left_;
+    return false;
+  }
+
   PoolTotals totals() const {
     return {.added = added_granules_.load(std::memory_order_relaxed),
             .free = free_granules_.load(std::memory_order_relaxed),
@@ -172,59 +232,12 @@ class SpanPool {
   void reset_after_fork() { lock_.reset_after_fork(); }
 
  private:
-  // Lengths 1 to kExactBins have a list each, longer ones one per quarter of a doubling.
-  static constexpr std::uint32_t kExactBins = 64;
-  static constexpr std::uint32_t kBins = 128;
   static constexpr std::size_t kPurgeBatch = 32;
   static constexpr std::uint32_t kMinExtension = 1 * kMiB >> kGranuleShift;
   static constexpr std::uint32_t kMaxExtension = 64 * kMiB >> kGranuleShift;
   /// Writing costs about 0.1 ns a byte, giving back and faulting again some 0.2 to 0.5 ns:
   /// but the owner of a large block may never touch most of it.
   static constexpr std::size_t kZeroByPurgingBytes = 4 * kMiB;
-
-  /// Free spans by length.
-  struct Lists {
-    IntrusiveList<Span> bins[kBins];
-    std::uint64_t nonempty[kBins / 64] = {};
-
-    void add(Span* span) {
-      const std::uint32_t bin = bin_for(span->count);
-      bins[bin].push_front(span);
-      nonempty[bin / 64] |= std::uint64_t{1} << (bin % 64);
-    }
-    void remove(Span* span) {
-      const std::uint32_t bin = bin_for(span->count);
-      bins[bin].remove(span);
-      if (bins[bin].empty()) nonempty[bin / 64] &= ~(std::uint64_t{1} << (bin % 64));
-    }
-    /// A shortest list's span that is long enough.
-    Span* find(std::uint32_t count) const {
-      std::uint32_t bin = bin_for(count);
-      if (count > kExactBins) {  // this list's lengths differ
-        for (Span* span = bins[bin].front(); span != nullptr; span = span->next) {
-          if (span->count >= count) return span;
-        }
-        ++bin;
-      }
-      bin = next_nonempty(bin);
-      return bin < kBins ? bins[bin].front() : nullptr;
-    }
-    std::uint32_t next_nonempty(std::uint32_t bin) const {
-      for (std::uint32_t word = bin / 64; word < kBins / 64; ++word) {
-        std::uint64_t bits = nonempty[word];
-        if (word == bin / 64) bits &= ~std::uint64_t{0} << (bin % 64);
-        if (bits != 0) return word * 64 + static_cast<std::uint32_t>(std::countr_zero(bits));
-      }
-      return kBins;
-    }
-    static std::uint32_t bin_for(std::uint32_t count) {
-      if (count <= kExactBins) return count - 1;
-      const unsigned log = floor_log2(count);
-      const std::uint32_t quarter = (count >> (log - 2)) & 3;
-      const std::uint32_t bin = kExactBins + (log - 6) * 4 + quarter;
-      return bin < kBins ? bin : kBins - 1;
-    }
-  };
 
   std::uint8_t now() const { return tick_.load(std::memory_order_relaxed); }
   static std::size_t bytes(const Span* span) { return std::size_t{span->count} << kGranuleShift; }
@@ -234,7 +247,9 @@ class SpanPool {
     return span != nullptr ? span : untouched_.find(count);
   }
 
-  Lists& lists_for(const Span* span) { return span->touched_count != 0 ? touched_ : untouched_; }
+  FreeSpans& lists_for(const Span* span) {
+    return span->touched_count != 0 ? touched_ : untouched_;
+  }
   void link(Span* span) { lists_for(span).add(span); }
   void unlink(Span* span) { lists_for(span).remove(span); }
 
@@ -341,35 +356,50 @@ class SpanPool {
   }
 
   /// Adds memory to the heap so that `count` granules are free in one piece at its end.
-  bool extend(std::uint32_t count) {
+  bool extend(std::uint32_t count, Density density) {
     if (count > map_.window_granules()) return false;
-    // An eighth more of what there is: few calls for a large heap, little for a small one.
-    auto wish = static_cast<std::uint32_t>(added_granules_.load(std::memory_order_relaxed) / 8);
-    if (wish < kMinExtension) wish = kMinExtension;
-    if (wish > kMaxExtension) wish = kMaxExtension;
     if (map_.reserved_at_once() && end_ != 0) {
       Span* last = map_.granule(end_ - 1).span;
       if (last->state == SpanState::kFree && last->count < count) count -= last->count;
     }
     Span* span = new_span();
     if (span == nullptr) return false;
-    if (!map_.extend(count, wish, span->first, span->count)) {
+    if (!map_.extend(count, wished_extension(count), span->first, span->count)) {
       retire(span);
       return false;
     }
     end_ = span->first + span->count;
-    added_granules_.fetch_add(span->count, std::memory_order_relaxed);
+    const std::size_t added = added_granules_.load(std::memory_order_relaxed) + span->count;
+    added_granules_.store(added, std::memory_order_relaxed);
+    if (added >= huge_start_granules_ && density == Density::kDense) {
+      Os::advise_huge(map_.address(span->first), bytes(span), true);
+    }
     span->touched_count = 0;
     insert(span);
+    collapse_tries_left_.store(kCollapseTries, std::memory_order_relaxed);
     return true;
+  }
+
+  /// An eighth of what there is: few calls for a large heap, little for a small one. Once
+  /// huge pages are in use, up to the end of one.
+  std::uint32_t wished_extension(std::uint32_t count) const {
+    const std::size_t added = added_granules_.load(std::memory_order_relaxed);
+    std::size_t wish = added / 8;
+    if (wish < kMinExtension) wish = kMinExtension;
+    if (wish > kMaxExtension) wish = kMaxExtension;
+    if (wish < count) wish = count;
+    if (added + wish >= huge_start_granules_) {
+      wish = align_up(end_ + wish, kHugeGranules) - end_;
+    }
+    return static_cast<std::uint32_t>(wish);
   }
 
   /// Cuts up to kPurgeBatch runs of stale granules out of the pool.
   std::size_t take_stale(std::uint8_t age, Span* (&batch)[kPurgeBatch]) {
     std::size_t size = 0;
-    for (std::uint32_t bin = touched_.next_nonempty(0); bin < kBins;
+    for (std::uint32_t bin = touched_.next_nonempty(0); bin < FreeSpans::kBins;
          bin = touched_.next_nonempty(bin + 1)) {
-      for (Span* span = touched_.bins[bin].front(); span != nullptr;) {
+      for (Span* span = touched_.front(bin); span != nullptr;) {
         Span* next = span->next;
         Span* stale = cut_stale_run(span, age);
         if (stale != nullptr) {
@@ -391,9 +421,11 @@ class SpanPool {
     while (start < span->count && !is_stale(span->first + start, age)) ++start;
     if (start == span->count) return nullptr;
     std::uint32_t end = start + 1;
-    while (end < span->count && end - start < kMaxPurgeRun && is_stale(span->first + end, age)) {
-      ++end;
-    }
+    // Long runs end where huge pages do.
+    const std::uint32_t limit =
+        static_cast<std::uint32_t>(align_down(span->first + start + kMaxPurgeRun, kHugeGranules)) -
+        span->first;
+    while (end < span->count && end < limit && is_stale(span->first + end, age)) ++end;
     unlink(span);
     const std::uint32_t first = span->first;
     if (end < span->count && !split_off_rest(span, end)) {
@@ -423,6 +455,7 @@ class SpanPool {
 
   /// Gives one span's pages back and returns it to the pool; 0 if the system refuses.
   std::size_t purge_span(Span* span) {
+    keep_huge_pages_apart(map_.address(span->first), bytes(span));
     const bool gone = Os::purge(map_.address(span->first), bytes(span));
     const std::uint32_t count = span->count;
     LockGuard guard(lock_);
@@ -435,18 +468,26 @@ class SpanPool {
     return gone ? count : 0;
   }
 
+  static constexpr std::uint32_t kHugeGranules = 2 * kMiB >> kGranuleShift;
+  /// Each range with a rule of its own costs the process up to two of its mappings.
+  static constexpr std::uint32_t kMaxSmallPageRanges = 4096;
+
   /// One call to the system takes about as long as a time slice at most.
   static constexpr std::uint32_t kMaxPurgeRun = 4 * kMiB >> kGranuleShift;
 
   PageMap<Os>& map_;
   MetadataArena<Os>& metadata_;
   Mutex<Os> lock_;  // guards everything below and the granule array
-  Lists touched_;
-  Lists untouched_;
+  FreeSpans touched_;
+  FreeSpans untouched_;
   IntrusiveList<Span> unused_;
   std::uint32_t end_ = 0;  // one past the last granule added
   // Written by whoever keeps the time; a stale value only shifts a purge by a tick.
   std::atomic<std::uint8_t> tick_{1};
+  std::size_t huge_start_granules_ = SIZE_MAX;  // set once, before threads
+  std::atomic<std::uint32_t> small_page_ranges_{0};
+  static constexpr std::uint32_t kCollapseTries = 20;
+  std::atomic<std::uint32_t> collapse_tries_left_{kCollapseTries};
   // Statistics, written under the lock, read without: relaxed suffices.
   std::atomic<std::size_t> added_granules_{0};
   std::atomic<std::size_t> free_granules_{0};

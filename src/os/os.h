@@ -24,7 +24,13 @@
 //                           possible here, nothing changed. No other thread uses either.
 //   fresh_pages(p, bytes)   Replaces the range by untouched zero pages, undoing what
 //                           move_pages did to the kernel's book-keeping. False: refused.
-//   advise_huge(p, bytes)   Hint: back this range by huge pages when it is touched.
+//   advise_huge(p, bytes, wanted)
+//                           Hint: back this range by huge pages when it is touched, or do
+//                           not, even where the system would do so by itself.
+//   collapse_dense(p, bytes)
+//                           Backs the range, aligned as huge pages are, by huge pages now
+//                           if nearly all of it is resident. False: it is not, or the
+//                           system cannot.
 //   wait(word, expected, timeout_ms)
 //                           Sleeps while *word == expected, until woken or timed out
 //                           (0: no limit). May wake for no reason.
@@ -61,7 +67,8 @@ concept OsLayer = requires(void* p, std::size_t n, std::atomic<std::uint32_t>& w
   { Os::purge(p, n) } -> std::same_as<bool>;
   { Os::move_pages(p, p, n) } -> std::same_as<bool>;
   { Os::fresh_pages(p, n) } -> std::same_as<bool>;
-  { Os::advise_huge(p, n) } -> std::same_as<void>;
+  { Os::advise_huge(p, n, true) } -> std::same_as<void>;
+  { Os::collapse_dense(p, n) } -> std::same_as<bool>;
   { Os::wait(word, u, u) } -> std::same_as<void>;
   { Os::wake(word, u) } -> std::same_as<void>;
   { Os::yield() } -> std::same_as<void>;

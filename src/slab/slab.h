@@ -60,41 +60,55 @@ void unmake_slab(Span* span, MetadataArena<Os>& metadata) {
 /// `end` downwards; returns how many.
 inline std::uint32_t take_slots(Span* slab, char* base, const ClassInfo& info, void** end,
                                 std::uint32_t want) {
-  std::uint32_t taken = 0;
   if (want > slab->free_slots) want = slab->free_slots;
-  for (std::uint32_t word = 0; taken < want; ++word) {
-    std::uint64_t bits = slab->free_bits[word];
-    while (bits != 0 && taken < want) {
-      const auto bit = static_cast<std::uint32_t>(std::countr_zero(bits));
+  const std::size_t slot_bytes = info.slot_bytes;
+  void** const last = end - want;
+  std::uint64_t* word = slab->free_bits;
+  for (char* start = base; end != last; ++word, start += 64 * slot_bytes) {
+    std::uint64_t bits = *word;
+    if (bits == 0) continue;
+    do {
+      *--end = start + static_cast<unsigned>(std::countr_zero(bits)) * slot_bytes;
       bits &= bits - 1;
-      *--end = base + (std::size_t{word} * 64 + bit) * info.slot_bytes;
-      ++taken;
+    } while (bits != 0 && end != last);
+    *word = bits;
+  }
+  slab->free_slots -= want;
+  return want;
+}
+
+/// Marks the slots of those blocks free that follow each other in `slabs` as being this
+/// slab's, at least the first; returns how many. A block that is no slot's first byte, or
+/// whose slot is free already, is misuse. Bits of one word are gathered in a register.
+template <OsLayer Os>
+std::uint32_t give_slots(Span* slab, const char* base, const ClassInfo& info, void* const* blocks,
+                         Span* const* slabs, std::uint32_t count) {
+  const std::size_t slot_bytes = info.slot_bytes;
+  const std::size_t end = info.slots * slot_bytes;
+  const std::uint64_t reciprocal = info.reciprocal;
+  std::uint64_t* const words = slab->free_bits;
+  std::size_t word_index = 0;
+  std::uint64_t word = words[0];
+  std::uint32_t given = 0;
+  do {
+    const auto offset = static_cast<std::size_t>(static_cast<const char*>(blocks[given]) - base);
+    const std::size_t slot = (offset * reciprocal) >> kReciprocalShift;
+    if (CARREL_UNLIKELY(slot * slot_bytes != offset || offset >= end)) {
+      Report<Os>::interior_pointer(blocks[given]);
     }
-    slab->free_bits[word] = bits;
-  }
-  slab->free_slots -= taken;
-  return taken;
-}
-
-/// Checks that `block` is the first byte of a slot of this slab, and returns its number.
-template <OsLayer Os>
-std::uint32_t checked_slot(const char* base, const ClassInfo& info, const void* block) {
-  const std::size_t offset = static_cast<std::size_t>(static_cast<const char*>(block) - base);
-  const std::uint32_t slot = slot_index(info, offset);
-  if (CARREL_UNLIKELY(std::size_t{slot} * info.slot_bytes != offset || slot >= info.slots)) {
-    Report<Os>::interior_pointer(block);
-  }
-  return slot;
-}
-
-/// Marks a slot free; a slot that is free already is a double free.
-template <OsLayer Os>
-void give_slot(Span* slab, std::uint32_t slot, const void* block) {
-  std::uint64_t& word = slab->free_bits[slot / 64];
-  const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
-  if (CARREL_UNLIKELY((word & bit) != 0)) Report<Os>::double_free(block);
-  word |= bit;
-  ++slab->free_slots;
+    if (slot / 64 != word_index) {
+      words[word_index] = word;
+      word_index = slot / 64;
+      word = words[word_index];
+    }
+    const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
+    if (CARREL_UNLIKELY((word & bit) != 0)) Report<Os>::double_free(blocks[given]);
+    word |= bit;
+    ++given;
+  } while (given < count && slabs[given] == slab);
+  words[word_index] = word;
+  slab->free_slots += given;
+  return given;
 }
 
 }  // namespace carrel::core

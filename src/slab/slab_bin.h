@@ -86,11 +86,8 @@ class alignas(64) SlabBin {
         continue;
       }
       if (CARREL_UNLIKELY(slab->state != SpanState::kSlab)) Report<Os>::double_free(blocks[i]);
-      const char* base = context.map.address(slab->first);
-      do {  // a run of blocks of the same slab
-        give_slot<Os>(slab, checked_slot<Os>(base, info, blocks[i]), blocks[i]);
-        ++i;
-      } while (i < count && slabs[i] == slab);
+      i += give_slots<Os>(slab, context.map.address(slab->first), info, blocks + i, slabs + i,
+                          count - i);
       slab->last_use_tick = tick;
       slab->holes_purged = false;
       refile(slab, info);
@@ -267,7 +264,9 @@ class alignas(64) SlabBin {
       const std::size_t start = align_up(std::size_t{first} * info.slot_bytes, Os::page_bytes());
       const std::size_t end =
           align_down(std::size_t{first + count} * info.slot_bytes, Os::page_bytes());
-      if (start < end && Os::purge(base + start, end - start)) purged += end - start;
+      if (start >= end) return;
+      context.pool.keep_huge_pages_apart(base + start, end - start);
+      if (Os::purge(base + start, end - start)) purged += end - start;
     });
     return purged;
   }

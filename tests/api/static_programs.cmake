@@ -18,7 +18,7 @@ macro(carrel_static_program name source compiler)
     COMMAND "${compiler}" ${ARGN} -g -O1 -fno-builtin -D_GNU_SOURCE
             "-I${PROJECT_SOURCE_DIR}/include" "${CMAKE_CURRENT_SOURCE_DIR}/process/${source}"
             $<TARGET_FILE:carrel_static> -lpthread -o "${static_output}"
-    DEPENDS carrel_static process/${source} support/check.h
+    DEPENDS carrel_static process/${source} support/check.h support/child.h
     COMMENT "Linking ${name} statically with libcarrel.a"
     VERBATIM)
   list(APPEND static_outputs "${static_output}")

@@ -20,6 +20,7 @@ struct Setting {
   bool refuse_purge;
   unsigned fail_every;  // one in so many operations meets a refusal; 0: never
 };
+void PrintTo(const Setting& setting, std::ostream* out) { *out << setting.name; }
 
 constexpr Setting kSettings[] = {
     {"plain", 4096, SIZE_MAX, SIZE_MAX, false, false, 0},

@@ -372,6 +372,8 @@ struct Attempt {
   const char* name;
   bool (*run)(SpanPool<FakeOs>& pool, Span* victim);
 };
+void PrintTo(const Attempt& attempt, std::ostream* out) { *out << attempt.name; }
+
 constexpr Attempt kAttempts[] = {
     {"allocate",
      [](SpanPool<FakeOs>& pool, Span*) {
@@ -395,11 +397,26 @@ constexpr Attempt kAttempts[] = {
      [](SpanPool<FakeOs>& pool, Span*) { return pool.purge_older_than(20, SIZE_MAX) != 0; }},
 };
 
+/// The attempt, and how many descriptions of spans it finds ready: with few of them it can
+/// stop between its steps. -1: as many as it wants, unless the system refuses.
 class SpanPoolExhaustion : public FakeOsTest,
-                           public ::testing::WithParamInterface<std::tuple<Attempt, bool>> {};
+                           public ::testing::WithParamInterface<std::tuple<Attempt, int>> {
+ protected:
+  /// Leaves exactly `spare` descriptions within reach.
+  static void starve(SpanPool<FakeOs>& pool, MetadataArena<FakeOs>& metadata, int spare) {
+    std::vector<void*> records;
+    for (int i = 0; i < spare; ++i) records.push_back(metadata.allocate(sizeof(Span)));
+    drain_metadata(metadata);
+    FakeOs::fail_call(1, true);
+    while (pool.allocate(1, 1, SpanState::kLarge) != nullptr) {  // each takes one for the rest
+    }
+    FakeOs::fail_call(0);
+    for (void* record : records) metadata.release(record, sizeof(Span));
+  }
+};
 
 TEST_P(SpanPoolExhaustion, LeavesTheInvariantsWholeAtEveryStep) {
-  const auto& [attempt, starved] = GetParam();
+  const auto& [attempt, spare] = GetParam();
   for (std::uint64_t nth = 1;; ++nth) {
     SCOPED_TRACE("from call " + std::to_string(nth));
     FakeOs::reset();
@@ -407,15 +424,16 @@ TEST_P(SpanPoolExhaustion, LeavesTheInvariantsWholeAtEveryStep) {
     MetadataArena<FakeOs> metadata;
     SpanPool<FakeOs> pool(map, metadata);
     ASSERT_TRUE(map.initialize(kPoolWindow));
-    // Free memory with used memory between, some of it freed long ago.
+    // Free spans with used memory between, the middle of each freed long before its ends.
     std::vector<Span*> spans;
     for (int i = 0; i < 20; ++i) spans.push_back(pool.allocate(10, 1, SpanState::kLarge));
     Span* victim = pool.allocate(30, 1, SpanState::kLarge);
     for (std::size_t i = 1; i < spans.size(); i += 4) pool.release(spans[i]);
     pool.set_tick(50);
+    for (std::size_t i = 0; i < spans.size(); i += 4) pool.release(spans[i]);
     for (std::size_t i = 2; i < spans.size(); i += 4) pool.release(spans[i]);
     pool.set_tick(55);
-    if (starved) drain_metadata(metadata);
+    if (spare >= 0) starve(pool, metadata, spare);
     const std::uint64_t before = FakeOs::failures();
     FakeOs::fail_call(nth, true);
     const bool success = attempt.run(pool, victim);
@@ -428,7 +446,7 @@ TEST_P(SpanPoolExhaustion, LeavesTheInvariantsWholeAtEveryStep) {
     }
     // The pool works again as soon as the system gives memory.
     EXPECT_NE(pool.allocate(2000, 32, SpanState::kLarge), nullptr);
-    for (const std::size_t i : {0u, 3u, 4u, 7u}) pool.release(spans[i]);
+    for (const std::size_t i : {3u, 7u, 15u}) pool.release(spans[i]);
     walk_pool(map, pool);
     if (HasFailure()) return;
     ASSERT_LT(nth, 100u);
@@ -437,11 +455,12 @@ TEST_P(SpanPoolExhaustion, LeavesTheInvariantsWholeAtEveryStep) {
 
 INSTANTIATE_TEST_SUITE_P(
     Attempts, SpanPoolExhaustion,
-    ::testing::Combine(::testing::ValuesIn(kAttempts), ::testing::Bool()),
+    ::testing::Combine(::testing::ValuesIn(kAttempts), ::testing::Range(-1, 4)),
     [](const auto& one) {
       std::string name = std::get<0>(one.param).name;
       for (char& c : name) c = c == ' ' ? '_' : c;
-      return name + (std::get<1>(one.param) ? "_without_metadata" : "");
+      const int spare = std::get<1>(one.param);
+      return spare < 0 ? name : name + "_with_" + std::to_string(spare) + "_descriptions";
     });
 
 TEST_F(SpanPoolTest, WithoutMetadataFreeMemoryIsWholeAfterwards) {

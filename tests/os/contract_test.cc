@@ -268,7 +268,7 @@ TYPED_TEST(OsContract, FreshPagesAreZeroAndUsable) {
 TYPED_TEST(OsContract, HugePageAdviceChangesNothing) {
   char* p = this->map(4 * kMiB);
   this->mark(p, 4 * kMiB, 19);
-  TypeParam::advise_huge(p, 4 * kMiB);
+  TypeParam::advise_huge(p, 4 * kMiB, true);
   EXPECT_TRUE(this->has_marks(p, 4 * kMiB, 19));
 }
 
@@ -318,7 +318,7 @@ TYPED_TEST(OsContract, NothingChangesErrno) {
   EXPECT_TRUE(TypeParam::purge(p, page));
   TypeParam::move_pages(p, p + 2 * page, page);
   TypeParam::fresh_pages(p, page);
-  TypeParam::advise_huge(p, page);
+  TypeParam::advise_huge(p, page, false);
   TypeParam::wait(word, 0, 0);
   TypeParam::wait(word, 1, 1);
   TypeParam::wake(word, 1);

@@ -98,8 +98,8 @@ class Ledger {
 
 constexpr std::size_t kCallCount = static_cast<std::size_t>(OsCall::kCallCount);
 constexpr const char* kCallNames[kCallCount] = {
-    "reserve",    "commit",      "map",         "unmap",        "purge",
-    "move_pages", "fresh_pages", "advise_huge", "start_thread", "wait"};
+    "reserve",     "commit",      "map",          "unmap",        "purge", "move_pages",
+    "fresh_pages", "advise_huge", "advise_small", "start_thread", "wait"};
 
 struct State {
   Ledger ledger;
@@ -351,10 +351,17 @@ bool FakeOs::fresh_pages(void* p, std::size_t bytes) {
   return ::madvise(p, bytes, MADV_DONTNEED) == 0;
 }
 
-void FakeOs::advise_huge(void* p, std::size_t bytes) {
-  record(OsCall::kAdviseHuge, p, bytes);
+void FakeOs::advise_huge(void* p, std::size_t bytes, bool wanted) {
+  const OsCall call = wanted ? OsCall::kAdviseHuge : OsCall::kAdviseSmall;
+  record(call, p, bytes);
+  Guard guard(state_lock);
+  check_range(call, p, bytes);
+}
+
+bool FakeOs::collapse_dense(void* p, std::size_t bytes) {
   Guard guard(state_lock);
   check_range(OsCall::kAdviseHuge, p, bytes);
+  return false;
 }
 
 void FakeOs::wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,

@@ -24,6 +24,7 @@ enum class OsCall : std::uint8_t {
   kMovePages,
   kFreshPages,
   kAdviseHuge,
+  kAdviseSmall,  // advise_huge() with wanted = false
   kStartThread,
   kWait,
   kCallCount,
@@ -31,7 +32,8 @@ enum class OsCall : std::uint8_t {
 
 /// Calls that a real system may refuse; the ones that fail_call() counts.
 constexpr bool is_fallible(OsCall call) {
-  return call != OsCall::kUnmap && call != OsCall::kAdviseHuge && call != OsCall::kWait;
+  return call != OsCall::kUnmap && call != OsCall::kAdviseHuge && call != OsCall::kAdviseSmall &&
+         call != OsCall::kWait;
 }
 
 struct OsRange {
@@ -85,7 +87,8 @@ struct FakeOs {
   static bool purge(void* p, std::size_t bytes);
   static bool move_pages(void* from, void* to, std::size_t bytes);
   static bool fresh_pages(void* p, std::size_t bytes);
-  static void advise_huge(void* p, std::size_t bytes);
+  static void advise_huge(void* p, std::size_t bytes, bool wanted);
+  static bool collapse_dense(void* p, std::size_t bytes);
   static void wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
                    std::uint32_t timeout_ms);
   static void wake(std::atomic<std::uint32_t>& word, std::uint32_t count);

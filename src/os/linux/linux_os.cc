@@ -15,6 +15,9 @@
 #include "base/bits.h"
 #include "os/linux/syscall.h"
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25  // Linux 6.1
+#endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4  // Linux 5.7; older C libraries' headers lack the name
 #endif
@@ -110,8 +113,23 @@ bool LinuxOs::fresh_pages(void* p, std::size_t bytes) {
   return mmap_pages(p, bytes, PROT_READ | PROT_WRITE, MAP_FIXED) != nullptr;
 }
 
-void LinuxOs::advise_huge(void* p, std::size_t bytes) {
-  raw_syscall(SYS_madvise, as_long(p), as_long(bytes), MADV_HUGEPAGE);
+void LinuxOs::advise_huge(void* p, std::size_t bytes, bool wanted) {
+  raw_syscall(SYS_madvise, as_long(p), as_long(bytes), wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
+bool LinuxOs::collapse_dense(void* p, std::size_t bytes) {
+  constexpr std::size_t kMostPages = 512;
+  unsigned char resident[kMostPages];
+  const std::size_t pages = bytes / page_bytes();
+  if (pages == 0 || pages > kMostPages ||
+      is_error(raw_syscall(SYS_mincore, as_long(p), as_long(bytes),
+                           reinterpret_cast<long>(resident)))) {
+    return false;
+  }
+  std::size_t count = 0;
+  for (std::size_t page = 0; page < pages; ++page) count += resident[page] & 1u;
+  if (count < pages - pages / 16) return false;
+  return !is_error(raw_syscall(SYS_madvise, as_long(p), as_long(bytes), MADV_COLLAPSE));
 }
 
 void LinuxOs::wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,

@@ -21,7 +21,8 @@ struct LinuxOs {
   static bool purge(void* p, std::size_t bytes);
   static bool move_pages(void* from, void* to, std::size_t bytes);
   static bool fresh_pages(void* p, std::size_t bytes);
-  static void advise_huge(void* p, std::size_t bytes);
+  static void advise_huge(void* p, std::size_t bytes, bool wanted);
+  static bool collapse_dense(void* p, std::size_t bytes);
 
   static void wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
                    std::uint32_t timeout_ms);

@@ -2,16 +2,16 @@
 // child must find a heap it can allocate from, free into, start threads on and fork again;
 // the parent must not notice.
 //
-// A child that hangs is ended by its alarm and counted as a failure.
+// A child that hangs is ended after a while and counted as a failure.
 // Usage: fork_storm [SECONDS [SEED]]
 #include <pthread.h>
-#include <sys/wait.h>
 
 #include <atomic>
 #include <thread>
 #include <vector>
 
 #include "../support/check.h"
+#include "../support/child.h"
 #include "../support/override.h"
 #include "../support/proc.h"
 
@@ -21,7 +21,7 @@ constexpr int kWorkers = 6;
 constexpr int kForkers = 2;
 constexpr int kSlots = 512;
 constexpr int kLeastForks = 30;
-constexpr unsigned kChildSeconds = 20;
+constexpr int kChildSeconds = 20;
 
 std::atomic<char*> slots[kSlots];
 std::atomic<bool> stop{false};
@@ -76,7 +76,6 @@ void worker(uint64_t seed) {
 
 /// What a child does with the heap it was given. Ends the process.
 [[noreturn]] void child_main(uint64_t seed, int depth) {
-  alarm(kChildSeconds);
   uint64_t random = seed;
   exchange(&random, 300);
   {
@@ -95,9 +94,7 @@ void worker(uint64_t seed) {
     const pid_t grandchild = fork();
     CHECK(grandchild >= 0);
     if (grandchild == 0) child_main(seed + 1, depth - 1);
-    int status = 0;
-    CHECK_EQ(waitpid(grandchild, &status, 0), grandchild);
-    CHECK_EQ(status, 0);
+    expect_success(grandchild, kChildSeconds);
   }
   if (seed % 4 == 0) exit(0);  // through atexit handlers and destructors
   _exit(0);
@@ -111,15 +108,8 @@ void forker(uint64_t seed, long end_ms) {
     const pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) child_main(child_seed, i % 8 == 0 ? 1 : 0);
-    int status = 0;
-    CHECK_EQ(waitpid(child, &status, 0), child);
+    expect_success(child, kChildSeconds);
     ++forks;
-    if (status != 0) {
-      fprintf(stderr, "child of fork %d ended with status 0x%x%s\n", i,
-              static_cast<unsigned>(status),
-              WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? " (it hung)" : "");
-      _exit(1);
-    }
   }
 }
 

@@ -4,9 +4,9 @@
 #include <dirent.h>
 #include <signal.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "../support/check.h"
+#include "../support/child.h"
 #include "../support/override.h"
 #include "../support/proc.h"
 
@@ -105,7 +105,6 @@ int main() {
   const pid_t child = fork();
   CHECK(child >= 0);
   if (child == 0) {
-    alarm(20);
     CHECK_EQ(thread_count(), 1);
     const long base_kib = rss_kib();
     burst();
@@ -116,8 +115,6 @@ int main() {
     CHECK_LE(rss_kib(), base_kib + 8192);
     exit(0);
   }
-  int status = 0;
-  CHECK_EQ(waitpid(child, &status, 0), child);
-  CHECK_EQ(status, 0);
+  expect_success(child, 20);
   return 0;
 }

@@ -6,7 +6,6 @@
 // "remote" (a fifth frees what four allocated), "blocked" (threads that freed stay alive,
 // blocked, with their caches), "child" (in a forked child whose parent had a helper thread).
 #include <sys/mman.h>
-#include <sys/wait.h>
 
 #include <atomic>
 #include <semaphore>
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "../support/check.h"
+#include "../support/child.h"
 #include "../support/override.h"
 #include "../support/proc.h"
 
@@ -128,13 +128,10 @@ void from_child() {
   const pid_t child = fork();
   CHECK(child >= 0);
   if (child == 0) {
-    alarm(60);
     from_main();
     _exit(0);
   }
-  int status = 0;
-  CHECK_EQ(waitpid(child, &status, 0), child);
-  CHECK_EQ(status, 0);
+  expect_success(child, 40);
 }
 
 }  // namespace

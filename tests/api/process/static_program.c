@@ -3,9 +3,9 @@
  *
  * Uses nothing beyond POSIX, so that one source serves both C libraries. */
 #include <pthread.h>
-#include <sys/wait.h>
 
 #include "../support/check.h"
+#include "../support/child.h"
 
 #include <carrel/carrel.h>
 
@@ -83,15 +83,12 @@ static void run_fork(void) {
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
-      alarm(20);
       free(block);
       run_threads();
       _exit(0);
     }
     free(block);
-    int status = 0;
-    CHECK_EQ(waitpid(child, &status, 0), child);
-    CHECK_EQ(status, 0);
+    expect_success(child, 20);
   }
 }
 

@@ -7,7 +7,6 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 
 #include <atomic>
 #include <string>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "../support/check.h"
+#include "../support/child.h"
 #include "../support/override.h"
 
 namespace {
@@ -153,13 +153,10 @@ int main(int argc, char** argv) {
   CHECK(child >= 0);
   if (child == 0) {
     progress = static_cast<Progress*>(shared);
-    alarm(30);
     run_threads();
     leave(mode);
   }
-  int status = 0;
-  CHECK_EQ(waitpid(child, &status, 0), child);
-  CHECK_EQ(status, 0);
+  expect_success(child, 40);
   const auto* seen = static_cast<const Progress*>(shared);
   CHECK_EQ(seen->exit_handlers_left, 1);
   CHECK_EQ(seen->destructors_left, strcmp(mode, "quick_exit") == 0 ? 0 : 1);

@@ -1,0 +1,43 @@
+"""stress-ng's malloc stressor with verification: its own threads allocate, resize, touch and free
+random sizes, and check what they wrote. Bounded by operations, not by time."""
+
+import re
+
+from harness import App, Failure, find, main
+
+OPERATIONS = 200_000
+# Stressor options: the plain one, one where pages are touched, one with threads.
+RUNS = {
+    "small": ["--malloc", "2", "--malloc-bytes", "64k", "--malloc-max", "20000"],
+    "large": ["--malloc", "1", "--malloc-bytes", "2m", "--malloc-max", "200", "--malloc-touch"],
+    "threads": ["--malloc", "1", "--malloc-bytes", "8k", "--malloc-max", "8192",
+                "--malloc-pthreads", "4", "--malloc-zerofree"],
+}
+
+
+def summary(text: str, what: str) -> str:
+    """What must agree: the stressor and its outcome. Times, process ids and speeds do not."""
+    if re.search(r"\b(fail|error):", text):
+        raise Failure(f"stress-ng {what} reported a failure:\n{text}")
+    ended = re.findall(r"successful run completed|unsuccessful run completed", text)
+    operations = [int(n) for n in re.findall(r"\] malloc +(\d+) ", text)]
+    if ended != ["successful run completed"] or len(operations) != 1:
+        raise Failure(f"stress-ng {what} did not say what it did:\n{text}")
+    if operations[0] < OPERATIONS:
+        raise Failure(f"stress-ng {what} ended after {operations[0]} of {OPERATIONS} operations")
+    return ended[0]
+
+
+def test(app: App) -> None:
+    program = find("stress-ng", "stress-ng")
+    for name, options in RUNS.items():
+        results = [app.run([program, "--verify", "--metrics-brief", "--seed", "42", "--malloc-ops",
+                            OPERATIONS, "--timeout", "120s", *options], allocator, timeout=200)
+                   for allocator in app.allocators]
+        outcomes = [summary(r.text + r.stderr.decode(), name) for r in results]
+        app.compare(f"stress-ng {name}", *outcomes)
+        app.note(f"malloc stressor, {name}", *(r.seconds for r in results))
+
+
+if __name__ == "__main__":
+    main(test)
