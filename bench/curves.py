@@ -17,6 +17,7 @@ import math
 import random
 import statistics
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -174,7 +175,9 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         parser.error(str(error))
     programs = bench.programs_for(specs, options.no_build)
-    present, missing = allocators.discover(specs, bench.ROOT, programs / "probe")
+    place = tempfile.TemporaryDirectory(prefix="bench-run-", dir=bench.ROOT / "build")
+    present, missing = allocators.discover(specs, bench.ROOT, programs / "probe",
+                                           Path(place.name))
     for entry in missing:
         print(f"curves: {entry.name} is left out: {entry.reason}", file=sys.stderr)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -192,6 +195,7 @@ def main(arguments: list[str]) -> int:
         plot = svg(curve, series)
         (options.out / f"{curve.name}.svg").write_text(plot + "\n")
         plots.append(plot)
+    place.cleanup()
     document["problems"] = problems
     (options.out / "curves.json").write_text(json.dumps(document, indent=1) + "\n")
     facts = html.escape(", ".join(f"{k} {v}" for k, v in document["machine"].items()))

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -170,16 +170,15 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     specs = allocators.select(options.allocs)
     programs = programs_for(specs, options.no_build)
-    allocators.copy_for_noise(ROOT, options.carrel)
-    overrides = {allocators.CARREL: options.carrel.resolve()} if options.carrel else {}
-    present, missing = allocators.discover(specs, ROOT, programs / "probe", overrides)
-    for entry in missing:
-        print(f"bench: {entry.name} is left out: {entry.reason}", file=sys.stderr)
-    if not present:
-        raise SystemExit("bench: no allocator to measure; see the reasons above")
-
     launcher = runner.Launcher(programs / "launch")
-    with tempfile.TemporaryDirectory(prefix="carrel-bench-") as directory:
+    (ROOT / "build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-run-", dir=ROOT / "build") as directory:
+        present, missing = allocators.discover(specs, ROOT, programs / "probe", Path(directory),
+                                               options.carrel)
+        for entry in missing:
+            print(f"bench: {entry.name} is left out: {entry.reason}", file=sys.stderr)
+        if not present:
+            raise SystemExit("bench: no allocator to measure; see the reasons above")
         units, rows, absent = make_units(options, programs, launcher, Path(directory))
         for name, reason in absent:
             print(f"bench: {name} is left out: {reason}", file=sys.stderr)
@@ -201,8 +200,9 @@ def main(arguments: list[str]) -> int:
         "run": {"command": "./dev bench " + " ".join(arguments), "seed": options.seed,
                 "rounds": run.rounds_done, "scale": options.scale, "idle_seconds": options.idle,
                 "minutes": round((time.monotonic() - begun) / 60, 1)},
-        "allocators": [finite({**asdict(replace(a, library=None)),
-                               "library": str(a.library) if a.library else ""}) for a in present],
+        "allocators": [{"name": a.name, "group": a.group, "version": a.version,
+                        "library": a.installed, "identity": a.identity, "origin": a.origin}
+                       for a in present],
         "missing": [asdict(entry) for entry in missing],
         "absent_apps": [{"name": name, "reason": why} for name, why in absent],
         "summary": result, "targets": targets.judge(result),

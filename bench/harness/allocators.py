@@ -38,7 +38,8 @@ class Allocator:
 
     name: str
     group: str
-    library: Path | None  # None: the C library's own
+    library: Path | None  # what is preloaded; None: the C library's own
+    installed: str  # where that was copied from
     version: str
     origin: str
     identity: str
@@ -68,7 +69,7 @@ def _debian(name: str, group: str, pattern: str, package: str) -> Spec:
 
 SPECS = (
     Spec(CARREL, "ours", ("{root}/build/release/lib/libcarrel.so",), "", "./dev build"),
-    Spec(CARREL_AGAIN, "ours", ("{root}/build/bench/aa/libcarrel-aa.so",), "", "./dev build"),
+    Spec(CARREL_AGAIN, "ours", ("{root}/build/release/lib/libcarrel.so",), "", "./dev build"),
     Spec("glibc", "peer", (), "libc6", ""),
     _peer("mimalloc3"),
     _peer("mimalloc2"),
@@ -121,14 +122,16 @@ def find_library(spec: Spec, root: Path) -> Path | None:
     return None
 
 
-def copy_for_noise(root: Path, library: Path | None = None) -> None:
-    """Makes the copy of libcarrel.so that the A/A pair measures; the same bytes by another name."""
-    source = library or root / "build/release/lib/libcarrel.so"
-    copy = root / "build/bench/aa/libcarrel-aa.so"
-    copy.unlink(missing_ok=True)
-    if source.exists():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, copy)
+def snapshot(name: str, source: Path, directory: Path) -> Path:
+    """A copy to measure: lib<name>.so in the run's own folder.
+
+    Everybody runs from a copy made at the same time by the same means, so that the A/A pair differs
+    in nothing but the name, a build during the run changes nothing, and the page cache holds all
+    libraries alike (how it does decides how much of a library counts as resident).
+    """
+    copy = directory / f"lib{name}.so"
+    shutil.copyfile(source, copy)
+    return copy
 
 
 def identity_of(library: Path) -> str:
@@ -167,35 +170,40 @@ def did_not_take(library: Path | None, answer: dict[str, str]) -> list[str]:
     return [s for s in symbols if not answer[s] or Path(answer[s]).resolve() != wanted]
 
 
-def describe(spec: Spec, library: Path | None, answer: dict[str, str], root: Path) -> Allocator:
+def describe(spec: Spec, found: Path | None, library: Path | None, answer: dict[str, str],
+             root: Path) -> Allocator:
     version = answer.get("version", "").split("-")[0]
     origin = f"Debian {spec.package} {package_version(spec.package)}" if spec.package else ""
     record = root / "build/peers/versions.json"
-    if library is not None and library.parent == record.parent and record.exists():
+    if found is not None and found.parent == record.parent and record.exists():
         entry = json.loads(record.read_text()).get(spec.name, {})
         version = entry.get("version", version)
         origin = f"{entry.get('crate', '')}, {entry.get('note', '')}; {entry.get('compiler', '')}"
     elif spec.group == "ours":
-        origin = "this tree" if spec.name == CARREL else "a copy of carrel's library"
+        origin = "this tree" if spec.name == CARREL else "this tree, again"
     if not version:
         version = package_version(spec.package).split("-")[0].split(":")[-1]
     environment = dict(spec.own_environment)
     if library is not None:
         environment["LD_PRELOAD"] = str(library)
-    return Allocator(spec.name, spec.group, library, version, origin,
+    return Allocator(spec.name, spec.group, library, str(found or ""), version, origin,
                      identity_of(library) if library else "", environment)
 
 
-def discover(specs: list[Spec], root: Path, probe_program: Path,
-             overrides: dict[str, Path] | None = None) -> tuple[list[Allocator], list[Missing]]:
-    """Those that can be measured and those that cannot, each with the reason."""
+def discover(specs: list[Spec], root: Path, probe_program: Path, directory: Path,
+             carrel: Path | None = None) -> tuple[list[Allocator], list[Missing]]:
+    """Those that can be measured and those that cannot, each with the reason.
+
+    Libraries are copied into `directory`; `carrel` is another library to measure as carrel.
+    """
     present: list[Allocator] = []
     missing: list[Missing] = []
     for spec in specs:
-        library = (overrides or {}).get(spec.name) or find_library(spec, root)
-        if library is None and spec.patterns:
+        found = carrel if carrel and spec.group == "ours" else find_library(spec, root)
+        if found is None and spec.patterns:
             missing.append(Missing(spec.name, f"not found; get it with: {spec.hint}"))
             continue
+        library = snapshot(spec.name, found, directory) if found else None
         environment = {"LD_PRELOAD": str(library)} if library else {}
         try:
             answer = probe(probe_program, environment)
@@ -207,5 +215,5 @@ def discover(specs: list[Spec], root: Path, probe_program: Path,
             missing.append(Missing(spec.name, "preloading it does not take over "
                                    + ", ".join(elsewhere)))
             continue
-        present.append(describe(spec, library, answer, root))
+        present.append(describe(spec, found, library, answer, root))
     return present, missing

@@ -17,7 +17,7 @@ from .allocators import Allocator
 from .runner import Sample
 
 # Floors run on no preload at all.
-NO_ALLOCATOR = Allocator("none", "none", None, "", "", "", {})
+NO_ALLOCATOR = Allocator("none", "none", None, "", "", "", "", {})
 
 
 @dataclass

@@ -28,7 +28,8 @@ def main(name: str, programs: Path, library: Path) -> int:
     if elsewhere:
         print(f"{library.name} did not take over {', '.join(elsewhere)}", file=sys.stderr)
         return 1
-    allocator = allocators.Allocator(library.name, "ours", library, "", "", "", environment)
+    allocator = allocators.Allocator(library.name, "ours", library, str(library), "", "", "",
+                                     environment)
     sample = run_workload(Launcher(programs / "launch"), programs, workload, allocator, 0, TINY,
                           0.1, 60)
     print(f"{name}: {sample.status} {sample.error} {sample.seconds:.3f} s, {sample.rss_kib} KiB, "

@@ -15,7 +15,7 @@ from harness.runner import Sample
 
 
 def named(name: str) -> Allocator:
-    return Allocator(name, "peer", None, "1", "", "", {})
+    return Allocator(name, "peer", None, "", "1", "", "", {})
 
 
 class Campaigns(unittest.TestCase):
@@ -78,7 +78,8 @@ class Choices(unittest.TestCase):
     def test_an_absent_peer_is_named_with_how_to_get_it(self) -> None:
         spec = allocators.Spec("gone", "peer", ("/nonexistent/libgone.so",), "",
                                "apt-get install gone")
-        present, missing = allocators.discover([spec], Path("/nonexistent"), Path("/bin/true"))
+        present, missing = allocators.discover([spec], Path("/nonexistent"), Path("/bin/true"),
+                                               Path("/nonexistent"))
         self.assertEqual(present, [])
         self.assertIn("apt-get install gone", missing[0].reason)
 

@@ -13,7 +13,7 @@ from harness.summary import Row, Summary
 
 
 def allocator(name: str, group: str = "peer") -> Allocator:
-    return Allocator(name, group, None, "1", "", "", {})
+    return Allocator(name, group, None, "", "1", "", "", {})
 
 
 def samples(workload: str, name: str, seconds: list[float], rss: int = 1000,

@@ -202,6 +202,8 @@ class Heap {
   CARREL_NOINLINE void free_slow(void* block);
   CARREL_NOINLINE ThreadCache* attach_thread();
   CARREL_NOINLINE void* allocate_large(std::size_t size, std::size_t alignment, bool zero);
+  bool prepare_parts();
+  void read_options();
   void* take_uncached(std::uint8_t size_class);
   void reclaim();
   void keep_house(ThreadCache& cache);
@@ -225,6 +227,8 @@ class Heap {
   Options options_;
   Purger<Os> purger_;
   std::atomic<std::uint32_t> state_{kUntouched};
+  bool options_read_ = false;  // these two belong to whoever set kBusy
+  bool window_chosen_ = false;
 };
 
 }  // namespace carrel::core

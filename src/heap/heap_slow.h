@@ -121,23 +121,38 @@ bool Heap<C, Os, Tls>::initialize() {
     if (expected == kReady) return true;
     Os::yield();  // another thread is at it
   }
-  options_.decay_ms = C.decay_ms;
-  options_.cache_kib = static_cast<std::uint32_t>(C.cache_bytes_per_class / kKiB);
-  const std::uint32_t cpus = Os::cpu_count();
-  options_.shards = cpus < C.max_shards ? cpus : C.max_shards;
-  Tls::read_options(options_);
-  if (!map_.initialize(C.window_bytes) || !shards_.initialize(options_.shards)) {
+  if (!prepare_parts()) {
     state_.store(kUntouched, std::memory_order_release);
     return false;
   }
-  if (options_.huge_pages != 0) pool_.set_huge_start(C.huge_start_bytes);
-  limits_.compute(options_.cache_kib * kKiB, C.cache_min_slots, C.cache_max_slots);
   Tls::before_ready();
   // Release pairs with the acquire in ready() and above: who sees kReady sees the parts.
   state_.store(kReady, std::memory_order_release);
   Tls::after_ready(options_);
   purger_.initialize(Tls::purger_entry, C.purge_start_bytes);
   return true;
+}
+
+/// What was done stays done if memory is short and it must be tried again.
+template <Config C, OsLayer Os, class Tls>
+bool Heap<C, Os, Tls>::prepare_parts() {
+  if (!options_read_) read_options();
+  if (!window_chosen_ && !map_.initialize(C.window_bytes)) return false;
+  window_chosen_ = true;
+  if (!shards_.initialize(options_.shards)) return false;
+  if (options_.huge_pages != 0) pool_.set_huge_start(C.huge_start_bytes);
+  limits_.compute(options_.cache_kib * kKiB, C.cache_min_slots, C.cache_max_slots);
+  return true;
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::read_options() {
+  options_.decay_ms = C.decay_ms;
+  options_.cache_kib = static_cast<std::uint32_t>(C.cache_bytes_per_class / kKiB);
+  const std::uint32_t cpus = Os::cpu_count();
+  options_.shards = cpus < C.max_shards ? cpus : C.max_shards;
+  Tls::read_options(options_);
+  options_read_ = true;
 }
 
 template <Config C, OsLayer Os, class Tls>

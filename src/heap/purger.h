@@ -29,13 +29,14 @@ class Purger {
   /// helper is started.
   void initialize(void (*entry)(), std::size_t start_bytes) {
     start_granules_ = start_bytes >> kGranuleShift;
-    update_clock();
     entry_.store(entry, std::memory_order_release);
   }
 
   /// Called now and then from slow paths, without locks: keeps the clock, and starts the
   /// helper or does a share of its work.
   void poll() {
+    // A heap this small has nothing to give back: a small program never asks for the time.
+    if (context_.pool.totals().added < start_granules_) return;
     const bool new_tick = update_clock();
     if (helper_running_.load(std::memory_order_relaxed)) return;
     const bool much = context_.pool.totals().touched >= start_granules_ ||

@@ -53,7 +53,7 @@ class SpanPool {
     unlink(span);
     if (slack != 0) span = trim_to_alignment(span, count, align_granules);
     if (span != nullptr && span->count > count && !split_off_rest(span, count)) {
-      link(span);
+      merge_and_link(span);
       return nullptr;
     }
     if (span != nullptr) claim(span, state);
@@ -81,9 +81,8 @@ class SpanPool {
     const std::uint32_t extra = new_count - span->count;
     Span* after = free_span_starting_at(span->first + span->count);
     if (after == nullptr || after->count < extra) {
-      const std::uint32_t missing = extra - (after == nullptr ? 0 : after->count);
       if (span->first + span->count + (after == nullptr ? 0 : after->count) != end_ ||
-          !extend(missing, Density::kDense)) {
+          !extend(extra, Density::kDense)) {
         return false;
       }
       after = free_span_starting_at(span->first + span->count);
@@ -164,8 +163,10 @@ class SpanPool {
     }
   }
 
-  /// From which size of the heap on new memory may be backed by huge pages.
+  /// From which size of the heap on new memory may be backed by huge pages. Where the heap
+  /// shares its window with other mappings, none are asked for.
   void set_huge_start(std::size_t heap_bytes) {
+    if (!map_.reserved_at_once()) return;
     huge_start_granules_ = heap_bytes >> kGranuleShift;
   }
 
@@ -322,11 +323,16 @@ class SpanPool {
     set_ends(span);
   }
 
-  /// Puts a span among the free ones, merged with free neighbours.
+  /// Puts a span among the free ones.
   void insert(Span* span) {
     free_granules_.fetch_add(span->count, std::memory_order_relaxed);
     touched_granules_.fetch_add(span->touched_count, std::memory_order_relaxed);
     span->state = SpanState::kFree;
+    merge_and_link(span);
+  }
+
+  /// Files a free span that is in no list, merged with free neighbours.
+  void merge_and_link(Span* span) {
     Span* before = span->first == 0 ? nullptr : map_.granule(span->first - 1).span;
     if (before != nullptr && before->state == SpanState::kFree &&
         before->first + before->count == span->first) {
@@ -429,12 +435,12 @@ class SpanPool {
     unlink(span);
     const std::uint32_t first = span->first;
     if (end < span->count && !split_off_rest(span, end)) {
-      link(span);
+      merge_and_link(span);
       return nullptr;
     }
     if (start > 0) {
       if (!split_off_rest(span, start)) {
-        link(span);
+        merge_and_link(span);
         return nullptr;
       }
       link(span);

@@ -107,7 +107,7 @@ class alignas(64) SlabBin {
     std::uint64_t held[kMaxWords];
     lock_.lock();
     if (slab->state != SpanState::kSlab || slab->shard != shard_ ||
-        slab->size_class != size_class_ || slab->free_slots == 0 || slab->holes_purged ||
+        slab->size_class != size_class_ || slab->fullness == kInNoList || slab->holes_purged ||
         context.tick.load(std::memory_order_relaxed) - slab->last_use_tick < age) {
       lock_.unlock();
       return 0;
@@ -125,11 +125,18 @@ class alignas(64) SlabBin {
     if (slots_held != 0) refile(slab, info);
     lock_.unlock();
     if (slots_held == 0) return 0;
+    // A slab whose slots are all held is in no list, and nobody can take it away.
 
     const std::size_t purged = purge_held(context, slab, info, held);
 
     lock_.lock();
     for (std::uint32_t word = 0; word < info.bit_words; ++word) {
+      const std::uint64_t freed_meanwhile = slab->free_bits[word] & held[word];
+      if (CARREL_UNLIKELY(freed_meanwhile != 0)) {
+        const std::size_t slot =
+            word * 64u + static_cast<unsigned>(std::countr_zero(freed_meanwhile));
+        Report<Os>::double_free(context.map.address(slab->first) + slot * info.slot_bytes);
+      }
       slab->free_bits[word] |= held[word];
     }
     slab->free_slots += slots_held;

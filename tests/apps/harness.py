@@ -324,9 +324,11 @@ class App:
                                    extra_groups=[] if user else None)
         try:
             stdout, stderr = process.communicate(stdin, timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)  # the program and what it started
             stdout, stderr = process.communicate()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
             raise Failure(f"{allocator.name}: not finished after {timeout:.0f} s\n"
                           f"  command: {command}\n{tail(stdout)}\n{tail(stderr)}") from None
         result = Result(arguments, process.returncode, stdout, stderr, time.monotonic() - start,

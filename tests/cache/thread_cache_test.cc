@@ -59,7 +59,7 @@ class ThreadCacheTest : public FakeOsTest {
   static std::vector<void*> contents(const CacheBin& bin) {
     EXPECT_LE(bin.floor, bin.top);
     EXPECT_LE(bin.top, bin.ceiling);
-    return {bin.floor, bin.top};
+    return std::vector<void*>(bin.floor, bin.top);
   }
 
   PageMap<FakeOs> map_;

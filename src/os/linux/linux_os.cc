@@ -106,7 +106,13 @@ bool LinuxOs::purge(void* p, std::size_t bytes) {
 bool LinuxOs::move_pages(void* from, void* to, std::size_t bytes) {
   const long result = raw_syscall(SYS_mremap, as_long(from), as_long(bytes), as_long(bytes),
                                   MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, as_long(to));
-  return !is_error(result);
+  if (!is_error(result)) return true;
+  // Before Linux 6.17 the kernel unmaps the target first and then refuses a source that
+  // consists of several mappings. Whatever is missing of the target is mapped again; where
+  // nothing is missing, this too is refused, and changes nothing.
+  raw_syscall(SYS_mmap, as_long(to), as_long(bytes), PROT_READ | PROT_WRITE,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  return false;
 }
 
 bool LinuxOs::fresh_pages(void* p, std::size_t bytes) {
@@ -122,8 +128,8 @@ bool LinuxOs::collapse_dense(void* p, std::size_t bytes) {
   unsigned char resident[kMostPages];
   const std::size_t pages = bytes / page_bytes();
   if (pages == 0 || pages > kMostPages ||
-      is_error(raw_syscall(SYS_mincore, as_long(p), as_long(bytes),
-                           reinterpret_cast<long>(resident)))) {
+      is_error(
+          raw_syscall(SYS_mincore, as_long(p), as_long(bytes), reinterpret_cast<long>(resident)))) {
     return false;
   }
   std::size_t count = 0;
