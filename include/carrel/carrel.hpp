@@ -2,8 +2,7 @@
 //
 // Both are stateless handles on the process's one carrel heap: every instance is equal to
 // every other, copies are free, and blocks may be freed through any of them from any
-// thread. They hand sizes and alignments back on deallocation, which is carrel's cheapest
-// way to free. They throw std::bad_alloc on exhaustion and never call the new-handler.
+// thread. They throw std::bad_alloc on exhaustion and never call the new-handler.
 #pragma once
 
 #include <carrel/carrel.h>

@@ -1,7 +1,7 @@
 // The process's one heap, and what ties it to threads: the only global state of carrel.
 //
-// The thread pointer is initial-exec thread-local storage of eight bytes, so that it fits
-// also when the library is loaded late, and is never allocated lazily. It starts at the
+// The thread pointer and a flag are initial-exec thread-local storage, small enough to fit
+// also when the library is loaded late, and never allocated lazily. It starts at the
 // empty cache and ends there: thread_exited() is the destructor of a pthread key, not a
 // C++ one, which static and musl programs could not run.
 #pragma once

@@ -54,8 +54,9 @@ template <Config C, OsLayer Os, class Tls>
 ThreadCache* Heap<C, Os, Tls>::attach_thread() {
   if (!Tls::may_attach() || !initialize()) return nullptr;
   ThreadCache* cache = registry_.attach(shards_.count());
-  // From here on the thread has a cache: set_cache() may itself allocate.
-  if (cache != nullptr) Tls::set_cache(cache);
+  if (cache == nullptr) return nullptr;
+  shards_.prepare(cache->shard);
+  Tls::set_cache(cache);  // which may itself allocate: the cache is ready for that
   return cache;
 }
 

@@ -47,8 +47,8 @@ inline constexpr OptionSpec kOptionTable[] = {
     {"shards", &Options::shards, 1, 64, false,
      "sets of slabs that threads are dealt to; by default one per CPU"},
     {"huge_pages", &Options::huge_pages, 0, 1, false,
-     "auto: back a heap beyond 16 MiB by huge pages, where the system has them on request; "
-     "never: do not ask for them",
+     "auto: back a heap beyond 16 MiB, and the full parts of one beyond 4 MiB, by huge pages "
+     "where the system has them on request; never: do not ask for them",
      kHugePagesWords},
     {"stats_at_exit", &Options::stats_at_exit, 0, 1, true,
      "1: print malloc_stats() when the program exits"},

@@ -66,6 +66,8 @@ class SpanPool {
     // book-keeping and would use up the process's mappings.
     const bool fresh = span->moved_pages && Os::fresh_pages(map_.address(span->first), bytes(span));
     LockGuard guard(lock_);
+    Report<Os>::check(span->state == SpanState::kLarge || span->state == SpanState::kSlab,
+                      "a span that is released is in use");
     span->moved_pages = false;
     const std::uint8_t tick = fresh ? std::uint8_t{0} : now();
     for (std::uint32_t i = 0; i < span->count; ++i) {

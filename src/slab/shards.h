@@ -18,20 +18,25 @@ class Shards {
   /// Blocks that give() takes in one call.
   static constexpr std::uint32_t kMaxBatch = 256;
 
+  /// Chooses the number of shards; false when memory for them is refused.
   bool initialize(std::uint32_t count) {
     for (; count >= 1; count /= 2) {  // fewer where memory is short
       void* memory = Os::map(nullptr, align_up(count * sizeof(Row), Os::page_bytes()));
       if (memory == nullptr) continue;
-      rows_ = ::new (memory) Row[count];
+      rows_ = static_cast<Row*>(memory);  // all zero, which is what a new Row is
       count_ = count;
-      for (std::uint32_t shard = 0; shard < count; ++shard) {
-        for (std::uint8_t id = 1; id <= kClassCount; ++id) {
-          bin(shard, id).initialize(id, shard);
-        }
-      }
+      prepare(0);
       return true;
     }
     return false;
+  }
+
+  /// Makes a shard usable, before its first thread. Until then its memory stays untouched.
+  void prepare(std::uint32_t shard) {
+    LockGuard guard(prepare_lock_);
+    if (rows_[shard].prepared) return;
+    for (std::uint8_t id = 1; id <= kClassCount; ++id) bin(shard, id).initialize(id, shard);
+    rows_[shard].prepared = true;
   }
 
   std::uint32_t count() const { return count_; }
@@ -76,10 +81,12 @@ class Shards {
  private:
   struct Row {
     SlabBin<Os> bins[kClassCount];
+    bool prepared;
   };
   SlabContext<Os>& context_;
   Row* rows_ = nullptr;
   std::uint32_t count_ = 0;
+  Mutex<Os> prepare_lock_;  // taken alone
 };
 
 }  // namespace carrel::core
