@@ -21,7 +21,7 @@ __asm__(
     ".weak _ZSt9terminatev\n.weak _Unwind_Resume\n");
 
 namespace std {
-[[noreturn]] void __throw_bad_alloc();  // NOLINT: the runtime's own name
+__attribute__((noreturn)) void __throw_bad_alloc();  // NOLINT: the runtime's own name
 }
 
 namespace {

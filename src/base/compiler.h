@@ -4,5 +4,7 @@
 #define CARREL_INLINE inline __attribute__((always_inline))
 #define CARREL_NOINLINE __attribute__((noinline))
 #define CARREL_COLD __attribute__((noinline, cold))
+/// Makes the compiler forget what it knows of a value's range, where that leads it astray.
+#define CARREL_OPAQUE(value) __asm__("" : "+r"(value))
 #define CARREL_LIKELY(x) __builtin_expect(static_cast<bool>(x), 1)
 #define CARREL_UNLIKELY(x) __builtin_expect(static_cast<bool>(x), 0)

@@ -61,7 +61,11 @@ struct ThreadCache {
   ThreadCache* prev = nullptr;
 
   /// The bin a freed block goes to, by its class map value.
-  CacheBin& bin_for(std::uint8_t map_value) { return bins[map_value & own_group_mask]; }
+  CacheBin& bin_for(std::uint8_t map_value) {
+    std::uint32_t index = map_value;
+    CARREL_OPAQUE(index);  // or it computes in 8 bits and extends the result once more
+    return bins[index & own_group_mask];
+  }
 };
 
 /// The slow half of a cache: misses, growth, trimming. Called by the owning thread only.

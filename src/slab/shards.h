@@ -15,9 +15,6 @@ class Shards {
   Shards(const Shards&) = delete;
   Shards& operator=(const Shards&) = delete;
 
-  /// Blocks that give() takes in one call.
-  static constexpr std::uint32_t kMaxBatch = 256;
-
   /// Chooses the number of shards; false when memory for them is refused.
   bool initialize(std::uint32_t count) {
     for (; count >= 1; count /= 2) {  // fewer where memory is short
@@ -48,21 +45,17 @@ class Shards {
     return bin(shard, size_class).take(context_, end, want);
   }
 
-  /// Takes back up to kMaxBatch blocks of one class, each to the shard it came from.
+  /// Takes back blocks of one class, each to the shard it came from. Reorders `blocks`.
   void give(std::uint8_t size_class, void** blocks, std::uint32_t count) {
-    Span* slabs[kMaxBatch];
-    for (std::uint32_t i = 0; i < count; ++i) {
-      slabs[i] = context_.map.span_of(blocks[i]);
-      __builtin_prefetch(slabs[i], 1);
-    }
+    prefetch_slabs(blocks, count);
     while (count > 0) {
-      const Span* slab = slabs[0];
+      const Span* slab = context_.map.span_of(blocks[0]);
       // A live block's slab cannot change; one that has is a block freed twice.
       if (CARREL_UNLIKELY(slab->state != SpanState::kSlab || slab->size_class != size_class ||
                           slab->shard >= count_)) {
         Report<Os>::double_free(blocks[0]);
       }
-      const std::uint32_t left = bin(slab->shard, size_class).give(context_, blocks, slabs, count);
+      const std::uint32_t left = bin(slab->shard, size_class).give(context_, blocks, count);
       if (CARREL_UNLIKELY(left == count)) Report<Os>::double_free(blocks[0]);
       count = left;
     }
@@ -79,6 +72,15 @@ class Shards {
   SlabContext<Os>& context() { return context_; }
 
  private:
+  /// Has the descriptions of scattered blocks' slabs on their way before the lock is taken.
+  void prefetch_slabs(void* const* blocks, std::uint32_t count) const {
+    const std::size_t spread = address_of(blocks[0]) ^ address_of(blocks[count - 1]);
+    if (spread < kGranuleBytes) return;  // most likely they lie side by side
+    for (std::uint32_t i = 0; i < count; ++i) {
+      __builtin_prefetch(context_.map.span_of(blocks[i]), 1);
+    }
+  }
+
   struct Row {
     SlabBin<Os> bins[kClassCount];
     bool prepared;

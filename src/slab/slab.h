@@ -77,24 +77,27 @@ inline std::uint32_t take_slots(Span* slab, char* base, const ClassInfo& info, v
   return want;
 }
 
-/// Marks the slots of those blocks free that follow each other in `slabs` as being this
-/// slab's, at least the first; returns how many. A block that is no slot's first byte, or
-/// whose slot is free already, is misuse. Bits of one word are gathered in a register.
+/// Marks the slots of the first blocks free that lie in this slab; returns how many they
+/// are. A block that is no slot's first byte, or whose slot is free already, is misuse.
+/// Bits of one word are gathered in a register. Not inlined: it needs all of them.
 template <OsLayer Os>
-std::uint32_t give_slots(Span* slab, const char* base, const ClassInfo& info, void* const* blocks,
-                         Span* const* slabs, std::uint32_t count) {
+CARREL_NOINLINE std::uint32_t give_slots(Span* slab, const char* base, const ClassInfo& info,
+                                         void* const* blocks, std::uint32_t count) {
+  const std::size_t slab_bytes = std::size_t{info.granules} << kGranuleShift;
   const std::size_t slot_bytes = info.slot_bytes;
-  const std::size_t end = info.slots * slot_bytes;
+  const std::size_t slots = info.slots;
   const std::uint64_t reciprocal = info.reciprocal;
   std::uint64_t* const words = slab->free_bits;
   std::size_t word_index = 0;
   std::uint64_t word = words[0];
-  std::uint32_t given = 0;
-  do {
-    const auto offset = static_cast<std::size_t>(static_cast<const char*>(blocks[given]) - base);
+  void* const* block = blocks;
+  void* const* const end = blocks + count;
+  for (; block != end; ++block) {
+    const auto offset = static_cast<std::size_t>(static_cast<const char*>(*block) - base);
+    if (offset >= slab_bytes) break;
     const std::size_t slot = (offset * reciprocal) >> kReciprocalShift;
-    if (CARREL_UNLIKELY(slot * slot_bytes != offset || offset >= end)) {
-      Report<Os>::interior_pointer(blocks[given]);
+    if (CARREL_UNLIKELY(slot * slot_bytes != offset || slot >= slots)) {
+      Report<Os>::interior_pointer(*block);
     }
     if (slot / 64 != word_index) {
       words[word_index] = word;
@@ -102,11 +105,11 @@ std::uint32_t give_slots(Span* slab, const char* base, const ClassInfo& info, vo
       word = words[word_index];
     }
     const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
-    if (CARREL_UNLIKELY((word & bit) != 0)) Report<Os>::double_free(blocks[given]);
+    if (CARREL_UNLIKELY((word & bit) != 0)) Report<Os>::double_free(*block);
     word |= bit;
-    ++given;
-  } while (given < count && slabs[given] == slab);
+  }
   words[word_index] = word;
+  const auto given = static_cast<std::uint32_t>(block - blocks);
   slab->free_slots += given;
   return given;
 }

@@ -68,26 +68,22 @@ class alignas(64) SlabBin {
     return taken;
   }
 
-  /// Takes back those of `count` blocks that are this bin's, at most kMaxBatch; moves the
-  /// others to the front of `blocks` and returns how many they are. `slabs` holds each
-  /// block's slab, and is compacted alike.
-  std::uint32_t give(SlabContext<Os>& context, void** blocks, Span** slabs, std::uint32_t count) {
+  /// Takes back those of `count` blocks that are this bin's; moves the others to the front
+  /// of `blocks` and returns how many they are.
+  std::uint32_t give(SlabContext<Os>& context, void** blocks, std::uint32_t count) {
     const ClassInfo& info = kClasses[size_class_];
     const std::uint32_t tick = context.tick.load(std::memory_order_relaxed);
     Span* empties = nullptr;
     std::uint32_t kept = 0;
     lock_.lock();
     for (std::uint32_t i = 0; i < count;) {
-      Span* slab = slabs[i];
-      if (slab->shard != shard_ || slab->size_class != size_class_) {
-        blocks[kept] = blocks[i];
-        slabs[kept++] = slab;
-        ++i;
+      Span* slab = context.map.span_of(blocks[i]);
+      if (slab->shard != shard_ || slab->size_class != size_class_ ||
+          slab->state != SpanState::kSlab) {
+        blocks[kept++] = blocks[i++];
         continue;
       }
-      if (CARREL_UNLIKELY(slab->state != SpanState::kSlab)) Report<Os>::double_free(blocks[i]);
-      i += give_slots<Os>(slab, context.map.address(slab->first), info, blocks + i, slabs + i,
-                          count - i);
+      i += give_slots<Os>(slab, context.map.address(slab->first), info, blocks + i, count - i);
       slab->last_use_tick = tick;
       slab->holes_purged = false;
       refile(slab, info);

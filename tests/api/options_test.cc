@@ -78,14 +78,17 @@ INSTANTIATE_TEST_SUITE_P(
                       BadOption{"stats_at_exti=0", "stats_at_exti", "stats_at_exit"},
                       BadOption{"decay_ms=100,verbos=0", "verbos", "verbose"}));
 
-INSTANTIATE_TEST_SUITE_P(
-    BadValues, BadOptions,
-    ::testing::Values(
-        BadOption{"decay_ms=soon", "soon", "decay_ms"}, BadOption{"decay_ms=-5", "-5", "0"},
-        BadOption{"decay_ms=", "decay_ms", ""}, BadOption{"decay_ms", "decay_ms", ""},
-        BadOption{"decay_ms=1000ms", "1000ms", "whole number"}, BadOption{"purge_thread=yes", "yes", "1"},
-        BadOption{"purge_thread=2", "2", "1"}, BadOption{"shards=0", "0", "1"},
-        BadOption{"cache_kib=99999999999999999999", "99999999999999999999", "cache_kib"}));
+INSTANTIATE_TEST_SUITE_P(BadValues, BadOptions,
+                         ::testing::Values(BadOption{"decay_ms=soon", "soon", "decay_ms"},
+                                           BadOption{"decay_ms=-5", "-5", "0"},
+                                           BadOption{"decay_ms=", "decay_ms", ""},
+                                           BadOption{"decay_ms", "decay_ms", ""},
+                                           BadOption{"decay_ms=1000ms", "1000ms", "whole number"},
+                                           BadOption{"purge_thread=yes", "yes", "1"},
+                                           BadOption{"purge_thread=2", "2", "1"},
+                                           BadOption{"shards=0", "0", "1"},
+                                           BadOption{"cache_kib=99999999999999999999",
+                                                     "99999999999999999999", "cache_kib"}));
 
 TEST(Options, AGoodOptionBesideABadOneStillCounts) {
   for (const char* options : {"nonsense=1,stats_at_exit=1", "stats_at_exit=1,nonsense=1"}) {

@@ -44,9 +44,8 @@ class SlabTest : public FakeOsTest, public ::testing::WithParamInterface<int> {
   /// Gives blocks back in one run.
   void give(const std::vector<char*>& blocks) {
     const std::vector<void*> array(blocks.begin(), blocks.end());
-    const std::vector<Span*> slabs(blocks.size(), &span_);
     const auto count = static_cast<std::uint32_t>(blocks.size());
-    EXPECT_EQ(give_slots<FakeOs>(&span_, kBase, info_, array.data(), slabs.data(), count), count);
+    EXPECT_EQ(give_slots<FakeOs>(&span_, kBase, info_, array.data(), count), count);
   }
   void give(char* block) { give(std::vector<char*>{block}); }
 
@@ -108,10 +107,9 @@ TEST_P(SlabTest, ARunOfBlocksComesBackAtOnce) {
 
 TEST_P(SlabTest, ARunEndsWhereAnotherSlabBegins) {
   const std::vector<char*> all = take(4);
-  void* const blocks[4] = {all[0], all[1], nullptr, all[3]};
-  Span other;
-  Span* const slabs[4] = {&span_, &span_, &other, &span_};
-  EXPECT_EQ(give_slots<FakeOs>(&span_, kBase, info_, blocks, slabs, 4), 2u);
+  char* const beyond = kBase + std::size_t{info_.granules} * kGranuleBytes;
+  void* const blocks[4] = {all[0], all[1], beyond, all[3]};
+  EXPECT_EQ(give_slots<FakeOs>(&span_, kBase, info_, blocks, 4), 2u);
   EXPECT_EQ(span_.free_slots, info_.slots - 2);
   EXPECT_EQ(set_bits(), info_.slots - 2);
 }

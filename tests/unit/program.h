@@ -55,7 +55,7 @@ class Program {
     const unsigned what = static_cast<unsigned>(random_() % 100);
     if (what < 35) {
       const std::size_t size = random_size();
-      take(heap_.malloc(size), size, kSlotAlignment);
+      take(heap_malloc(size), size, kSlotAlignment);
     } else if (what < 45) {
       const std::size_t size = random_size();
       auto* start = static_cast<char*>(heap_.zero_allocate(size));

@@ -8,14 +8,18 @@
 #include <vector>
 
 #include "fake_os_test.h"
-#include "heap/heap.h"
+#include "heap/heap_slow.h"
 #include "heap/stats.h"
 #include "pool_walker.h"
 
 namespace carrel::core {
 
+struct TestTls;
+using FakeHeap = Heap<kDefault, FakeOs, TestTls>;
+
 /// Stands in for ProcessTls of api/instance.h, and counts.
 struct TestTls {
+  static FakeHeap& heap() { return *current_heap; }
   static ThreadCache* cache() { return current; }
   static void set_cache(ThreadCache* cache) {
     current = cache;
@@ -32,18 +36,20 @@ struct TestTls {
     parse_options(options, TextView(options_text.data(), options_text.size()),
                   [](TextView, TextView, OptionError) { ++complaints; });
   }
-  static void purger_entry() { run_purger(); }
+  static void purger_entry() { heap().run_purger(); }
 
   static void reset() {
     current = &empty_cache;
+    current_heap = nullptr;
     exiting = false;
     times_before_ready = times_after_ready = times_options_read = complaints = 0;
     options_text.clear();
-    on_set_cache = on_after_ready = run_purger = nullptr;
+    on_set_cache = on_after_ready = nullptr;
   }
 
   static inline thread_local ThreadCache* current = &empty_cache;
   static inline thread_local bool exiting = false;
+  static inline FakeHeap* current_heap = nullptr;
   static inline std::atomic<int> times_before_ready{0};
   static inline std::atomic<int> times_after_ready{0};
   static inline std::atomic<int> times_options_read{0};
@@ -51,10 +57,13 @@ struct TestTls {
   static inline std::string options_text;
   static inline std::function<void()> on_set_cache;
   static inline std::function<void()> on_after_ready;
-  static inline std::function<void()> run_purger;
 };
 
-using FakeHeap = Heap<kDefault, FakeOs, TestTls>;
+/// A request as api/ makes it, but without errno.
+inline void* heap_malloc_slow(std::size_t size) { return TestTls::heap().allocate_slow(size); }
+inline void* heap_malloc(std::size_t size) {
+  return TestTls::heap().malloc<heap_malloc_slow>(size);
+}
 
 /// A thread of the program that runs when run() is called, on the test's own thread.
 class VirtualThread {
@@ -115,10 +124,10 @@ class HeapFixture : public FakeOsTest {
     FakeOs::reset();
     TestTls::reset();
     heap_ = std::make_unique<FakeHeap>();
-    TestTls::run_purger = [this] { heap_->run_purger(); };
+    TestTls::current_heap = heap_.get();
   }
 
-  char* allocate(std::size_t size) { return static_cast<char*>(heap_->malloc(size)); }
+  char* allocate(std::size_t size) { return static_cast<char*>(heap_malloc(size)); }
 
   /// All `count` blocks of a size, written to.
   std::vector<char*> allocate_many(std::size_t count, std::size_t size) {

@@ -125,6 +125,7 @@ void allocate_in_handler() {
 
 int main(int argc, char** argv) {
   require_override();
+  go_on_in_group();
   const long seconds = argc > 1 ? atol(argv[1]) : 6;
   const uint64_t seed = argc > 2 ? strtoull(argv[2], nullptr, 10) : 20240607;
   const long end_ms = now_ms() + seconds * 1000;

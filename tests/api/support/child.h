@@ -27,3 +27,20 @@ static inline void expect_success(pid_t child, int seconds) {
   if (WIFSIGNALED(status)) CHECK_EQ(WTERMSIG(status), 0);
   CHECK_EQ(WEXITSTATUS(status), 0);
 }
+
+/* Goes on in a child that leads a process group of its own; the caller waits for it, ends
+ * whatever of the group is left, hung grandchildren included, and exits as the child did.
+ * Call it first in main, while the process has one thread. */
+static inline void go_on_in_group(void) {
+  pid_t leader = fork();
+  CHECK(leader >= 0);
+  if (leader == 0) {
+    CHECK_EQ(setpgid(0, 0), 0);
+    return;
+  }
+  int status = 0;
+  while (waitpid(leader, &status, 0) < 0) CHECK_EQ(errno, EINTR);
+  kill(-leader, SIGKILL);
+  if (WIFSIGNALED(status)) CHECK_EQ(WTERMSIG(status), 0);
+  _exit(WEXITSTATUS(status));
+}
