@@ -30,7 +30,7 @@ inline constexpr std::uint8_t kLargeBlock = 63;
 
 /// What the pool knows of one granule.
 struct Granule {
-  Span* span = nullptr;           // valid for a span's first and last granule, in a slab for each
+  Relaxed<Span*> span = nullptr;  // valid for a span's first and last granule, in a slab for each
   std::uint8_t touched_tick = 0;  // 0: known to read as zero; else when it became free
   /// In the first granule of each 2 MiB: no huge page may back them (see SpanPool).
   std::atomic<bool> small_pages{false};

@@ -5,11 +5,11 @@
 // that looks one up by a stale or wild pointer reads a Span and can judge it.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
 #include "base/bits.h"
+#include "base/relaxed.h"
 
 namespace carrel::core {
 
@@ -31,14 +31,14 @@ enum class SpanState : std::uint8_t {
 
 struct alignas(64) Span {
   // Guarded by the span pool's lock while free, by the slab bin's lock while a slab, and
-  // by the block's owner while large.
+  // by the block's owner while large; the relaxed ones may be looked at by anyone.
   Span* next = nullptr;
   Span* prev = nullptr;
   std::uint32_t first = 0;  // granule
   std::uint32_t count = 0;  // granules
-  SpanState state = SpanState::kUnused;
-  std::uint8_t size_class = 0;
-  std::uint16_t shard = 0;
+  Relaxed<SpanState> state = SpanState::kUnused;
+  Relaxed<std::uint8_t> size_class = 0;
+  Relaxed<std::uint16_t> shard = 0;
   std::uint32_t touched_count = 0;  // free: granules that may hold resident pages
 
   // Large blocks.
@@ -46,8 +46,8 @@ struct alignas(64) Span {
   bool moved_pages = false;     // its pages came by move_pages: see SpanPool::release
 
   // Slabs; the algorithms are in slab/slab.h.
-  bool holes_purged = false;  // nothing was freed here since its holes were purged
-  std::uint8_t fullness = 0;  // which of its bin's lists it is in
+  bool holes_purged = false;           // nothing was freed here since its holes were purged
+  Relaxed<std::uint8_t> fullness = 0;  // which of its bin's lists it is in
   std::uint32_t free_slots = 0;
   std::uint32_t last_use_tick = 0;
   std::uint64_t* free_bits = nullptr;  // one bit a slot, set = free: inline or in metadata

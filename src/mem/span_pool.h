@@ -335,9 +335,8 @@ class SpanPool {
 
   /// Files a free span that is in no list, merged with free neighbours.
   void merge_and_link(Span* span) {
-    Span* before = span->first == 0 ? nullptr : map_.granule(span->first - 1).span;
-    if (before != nullptr && before->state == SpanState::kFree &&
-        before->first + before->count == span->first) {
+    Span* before = free_span_ending_at(span->first);
+    if (before != nullptr) {
       unlink(before);
       span->first = before->first;
       span->count += before->count;
@@ -353,6 +352,16 @@ class SpanPool {
     }
     set_ends(span);
     link(span);
+  }
+
+  /// The free span whose end is this granule, if there is one.
+  Span* free_span_ending_at(std::size_t granule) const {
+    if (granule == 0) return nullptr;
+    Span* span = map_.granule(granule - 1).span;
+    return span != nullptr && span->state == SpanState::kFree &&
+                   span->first + span->count == granule
+               ? span
+               : nullptr;
   }
 
   /// The free span that begins at this granule, if there is one.

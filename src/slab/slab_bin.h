@@ -102,8 +102,8 @@ class alignas(64) SlabBin {
     const ClassInfo& info = kClasses[size_class_];
     std::uint64_t held[kMaxWords];
     lock_.lock();
-    if (slab->state != SpanState::kSlab || slab->shard != shard_ ||
-        slab->size_class != size_class_ || slab->fullness == kInNoList || slab->holes_purged ||
+    if (slab->fullness == kInNoList || slab->state != SpanState::kSlab || slab->shard != shard_ ||
+        slab->size_class != size_class_ || slab->holes_purged ||
         context.tick.load(std::memory_order_relaxed) - slab->last_use_tick < age) {
       lock_.unlock();
       return 0;

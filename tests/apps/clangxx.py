@@ -1,4 +1,5 @@
-"""clang++ compiling a heavy C++ file: the same object file as under glibc, and a program that runs."""
+"""clang++ compiling a heavy C++ file: the object file that it makes under glibc, and a program that
+runs."""
 
 import os
 

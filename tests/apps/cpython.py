@@ -4,7 +4,8 @@ each test case with the outcome that it has under glibc, and a script of ours.""
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from harness import PROGRAMS, Allocator, App, Failure, find, main, need_file
+from harness import PROGRAMS, App, find, main, need_file
+from proof import Allocator, Failure
 
 # Chosen for what they do to memory (containers, buffers, the collector, threads, fork, C modules),
 # and for not depending on the clock or the network.

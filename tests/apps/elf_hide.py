@@ -15,8 +15,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-MALLOC_FAMILY = ("malloc", "calloc", "realloc", "free", "posix_memalign", "aligned_alloc", "memalign",
-                 "valloc", "malloc_usable_size")
+MALLOC_FAMILY = ("malloc", "calloc", "realloc", "free", "posix_memalign", "aligned_alloc",
+                 "memalign", "valloc", "malloc_usable_size")
 
 STV_HIDDEN = 2
 VISIBILITY_MASK = 3

@@ -8,7 +8,8 @@ import re
 import zlib
 from pathlib import Path
 
-from harness import Allocator, App, Failure, find, main, need_file
+from harness import App, find, main, need_file
+from proof import Allocator, Failure
 
 PAGES = 8
 SMOOTH = ("-dTextAlphaBits=4", "-dGraphicsAlphaBits=4")

@@ -25,51 +25,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import elf_hide
+from proof import (
+    LIBC,
+    Allocator,
+    Failure,
+    Report,
+    build_probe,
+    mapped,
+    parse_reports,
+    prove_in_use,
+)
 
 HERE = Path(__file__).resolve().parent
 PROGRAMS = HERE / "programs"
 DEFAULT_LIB = HERE.parents[1] / "build" / "release" / "lib" / "libcarrel.so"
-
-C_FUNCTIONS = ("malloc", "free", "calloc", "realloc")
-CXX_FUNCTIONS = ("new", "delete")
-LIBC = "libc.so.6"
-
-
-class Failure(Exception):
-    """A test that failed, or cannot run: the text says what happened and what to do."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Allocator:
-    """What a program is run on: `preload` goes to LD_PRELOAD after the probe."""
-
-    name: str
-    preload: tuple[str, ...]
-    object_name: str  # the shared object in which malloc must resolve, path or bare name
-
-    @property
-    def is_glibc(self) -> bool:
-        return self.object_name == LIBC
-
-    def holds(self, path: str) -> bool:
-        """Whether the object that the probe reported is this allocator."""
-        if self.is_glibc:
-            return os.path.basename(path) == LIBC
-        return os.path.realpath(path) == self.object_name
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """One line of the probe: a process and where its allocation functions resolve."""
-
-    pid: int
-    executable: str
-    functions: Mapping[str, str]
-
-    @property
-    def program(self) -> str:
-        return os.path.basename(self.executable)
 
 
 @dataclasses.dataclass
@@ -86,61 +55,6 @@ class Result:
     @property
     def text(self) -> str:
         return self.stdout.decode("utf-8", "replace")
-
-
-def parse_reports(text: str) -> list[Report]:
-    reports = []
-    for line in text.splitlines():
-        pid, executable, *functions = line.split("\t")
-        pairs = (item.split("=", 1) for item in functions)
-        reports.append(Report(int(pid), executable, {name: path for name, path in pairs}))
-    return reports
-
-
-def calls_foreign_malloc(executable: str) -> bool:
-    """Whether an executable takes malloc and free from outside, so that an operator new linked into
-    it statically can only be fed by the preloaded malloc."""
-    symbols = {s.name: s for s in elf_hide.dynamic_symbols(Path(executable))}
-    return all(name in symbols and not symbols[name].defined for name in ("malloc", "free"))
-
-
-def why_not_in_use(allocator: Allocator, report: Report) -> str | None:
-    """None if the process was on the allocator, else what resolved elsewhere."""
-    for name in C_FUNCTIONS:
-        path = report.functions[name]
-        if not allocator.holds(path):
-            return f"{name} of {report.program} resolves to {path}"
-    if allocator.is_glibc:
-        return None  # operator new is libstdc++'s there, which calls malloc
-    for name in CXX_FUNCTIONS:
-        path = report.functions[name]
-        own = path == "self" and calls_foreign_malloc(report.executable)
-        if not own and not allocator.holds(path):
-            return f"operator {name} of {report.program} resolves to {path}"
-    return None
-
-
-def prove_in_use(allocator: Allocator, reports: Sequence[Report], programs: Sequence[str]) -> None:
-    """Raise unless every process was on the allocator, and each of `programs` was among them."""
-    for report in reports:
-        reason = why_not_in_use(allocator, report)
-        if reason is not None:
-            raise Failure(f"{allocator.name} was not in use: {reason} (pid {report.pid})")
-    seen = {report.program for report in reports}
-    for program in programs:
-        if program not in seen:
-            raise Failure(f"{allocator.name}: {program} loaded no preload at all "
-                          f"(processes seen: {', '.join(sorted(seen)) or 'none'})")
-
-
-def build_probe(folder: Path) -> Path:
-    """Compile probe.cc with the C driver: no libstdc++ may come into the probed programs."""
-    probe = folder / "probe.so"
-    compiler = find("gcc", "gcc")
-    subprocess.run([compiler, "-x", "c++", "-std=c++20", "-D_GNU_SOURCE", "-O1", "-fPIC", "-shared",
-                    "-fno-exceptions", "-fno-rtti", "-o", str(probe), str(HERE / "probe.cc")],
-                   check=True)
-    return probe
 
 
 def find(name: str, package: str) -> str:
@@ -174,7 +88,8 @@ def unprivileged_user(preferred: str) -> str | None:
             return pwd.getpwnam(name).pw_name
         except KeyError:
             continue
-    raise Failure(f"neither {preferred} nor nobody is a user here: the server refuses to run as root")
+    raise Failure(f"neither {preferred} nor nobody is a user here, and the server refuses root: "
+                  f"add a user named {preferred}")
 
 
 def describe_status(status: int) -> str:
@@ -194,11 +109,12 @@ class Server:
     """A started server, stopped by its own process id when the `with` block ends."""
 
     def __init__(self, app: App, allocator: Allocator, process: subprocess.Popen[bytes],
-                 log: Path, command: str) -> None:
+                 probe_file: Path, command: str) -> None:
         self.app = app
         self.allocator = allocator
         self.process = process
-        self.log = log
+        self.probe_file = probe_file
+        self.log = probe_file.with_suffix(".log")
         self.command = command
 
     @property
@@ -244,12 +160,6 @@ class Server:
             self.process.wait()
 
 
-def mapped(pid: int, object_name: str) -> bool:
-    maps = Path(f"/proc/{pid}/maps").read_text()
-    paths = {line.split(maxsplit=5)[5] for line in maps.splitlines() if line.count("/")}
-    return object_name in {os.path.realpath(path) for path in paths}
-
-
 class App:
     """One test: its temporary folder, the two allocators, and what the runs printed."""
 
@@ -257,7 +167,7 @@ class App:
         self.name = name
         self.lib = lib
         self.folder = folder
-        self.probe = build_probe(folder)
+        self.probe = build_probe(find("gcc", "gcc"), folder)
         self.glibc = Allocator("glibc", (), LIBC)
         self.tested = Allocator(lib.name, (str(lib),), os.path.realpath(lib))
         self.environment: dict[str, str] = {}
@@ -266,9 +176,10 @@ class App:
     def allocators(self) -> tuple[Allocator, Allocator]:
         return (self.glibc, self.tested)
 
-    def link_glibc_first(self) -> None:
+    @property
+    def glibc_first(self) -> Allocator:
         """For a program that Debian links with another allocator: glibc's comes first again."""
-        self.glibc = Allocator("glibc", (LIBC,), LIBC)
+        return Allocator("glibc", (LIBC,), LIBC)
 
     def make_folder(self, name: str, owner: str | None = None) -> Path:
         path = self.folder / name
@@ -350,14 +261,13 @@ class App:
         out = self.make_probe_file()
         environment = self.make_environment(allocator, out, env)
         command = self.command_line(arguments, environment, allocator, env, cwd)
-        log = out.with_suffix(".log")
-        with log.open("wb") as stream:
+        with out.with_suffix(".log").open("wb") as stream:
             process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=stream,
                                        stderr=stream, cwd=cwd or self.folder, env=environment,
                                        start_new_session=True, user=user,
                                        group=pwd.getpwnam(user).pw_gid if user else None,
                                        extra_groups=[] if user else None)
-        server = Server(self, allocator, process, log, command)
+        server = Server(self, allocator, process, out, command)
         try:
             yield server
             server.stop()

@@ -8,7 +8,8 @@ import threading
 import time
 from pathlib import Path
 
-from harness import Allocator, App, Failure, find, main, unprivileged_user
+from harness import App, find, main, unprivileged_user
+from proof import Allocator, Failure
 
 CLIENTS = 8
 OPERATIONS = 6_000
@@ -33,7 +34,8 @@ class Connection:
         return self.stream.readline().rstrip(b"\r\n")
 
     def store(self, verb: str, key: str, value: bytes) -> bytes:
-        return self.ask(b"%s %s 0 0 %d\r\n%s\r\n" % (verb.encode(), key.encode(), len(value), value))
+        head = f"{verb} {key} 0 0 {len(value)}\r\n".encode()
+        return self.ask(head + value + b"\r\n")
 
     def get(self, key: str) -> bytes | None:
         line = self.ask(b"get %s\r\n" % key.encode())
@@ -105,7 +107,7 @@ class Client:
 
 
 def churn(path: Path) -> None:
-    """Far more than the memory limit, so that items are evicted; what is still there must be right."""
+    """Far more than the memory limit, so that items are evicted; what is left must be right."""
     connection = Connection(path)
     chance = random.Random(99)
     kept: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Node with worker threads: buffers and messages that cross threads, JSON, zlib, and V8's own zones."""
+"""Node with worker threads: buffers and messages that cross threads, JSON, zlib, crypto."""
 
 from harness import PROGRAMS, App, find, main
 

@@ -1,4 +1,4 @@
-"""Perl: hashes, arrays, strings, regular expressions, sort, fork and closures, in a script of ours."""
+"""Perl: hashes, strings, regular expressions, sort, closures and fork, in a script of ours."""
 
 from harness import PROGRAMS, App, find, main
 

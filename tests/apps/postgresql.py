@@ -1,10 +1,11 @@
 """PostgreSQL: initdb, pgbench over a unix socket, then queries that sort, join, aggregate and build
-large values; the data that pgbench leaves is the same for a fixed seed, whatever the interleaving."""
+large values. What pgbench leaves depends on its seed alone, not on how its clients interleave."""
 
 import time
 from pathlib import Path
 
-from harness import PROGRAMS, Allocator, App, Failure, find, main, unprivileged_user
+from harness import PROGRAMS, App, find, main, unprivileged_user
+from proof import Allocator, Failure
 
 BIN = "/usr/lib/postgresql/*/bin/"
 PACKAGE = "postgresql"

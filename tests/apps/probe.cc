@@ -1,6 +1,6 @@
-// Reports where a process's allocation functions resolve: the proof that a preloaded allocator is in
-// use. Preloaded in front of the allocator, it appends one line to the file that CARREL_PROBE_OUT
-// names for every process that starts:
+// Reports where a process's allocation functions resolve: the proof that a preloaded allocator is
+// in use. Preloaded in front of the allocator, it appends one line to the file that
+// CARREL_PROBE_OUT names for every process that starts:
 //   pid <TAB> executable <TAB> malloc=PATH <TAB> free=PATH <TAB> ... <TAB> delete=PATH
 // PATH is the object that holds the function, "self" for the program's own executable, "-" if there
 // is none. It exports nothing, allocates nothing of its own, and says nothing about a process that
@@ -30,9 +30,10 @@ constexpr Entry kEntries[] = {
     {"realloc", "realloc"}, {"new", "_Znwm"}, {"delete", "_ZdlPv"},
 };
 
-// Where `symbol` is defined, as the program's own calls find it. A program linked at a fixed address
-// may hold an entry of its procedure linkage table under the name malloc: its symbol is undefined
-// but has an address, which dlsym returns. The real definition is then the next one in the order.
+// Where `symbol` is defined, as the program's own calls find it. A program linked at a fixed
+// address may hold an entry of its procedure linkage table under the name malloc: its symbol is
+// undefined but has an address, which dlsym returns. The real definition is then the next one in
+// the order.
 const char* where(const char* symbol, const void* program_base) {
   void* address = dlsym(RTLD_DEFAULT, symbol);
   if (address == nullptr) {

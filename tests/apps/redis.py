@@ -6,7 +6,8 @@ import random
 import time
 from pathlib import Path
 
-from harness import Allocator, App, Failure, Server, find, main
+from harness import App, Server, find, main
+from proof import Allocator, Failure
 from resp import Client, ServerError
 
 KEYS = 20_000
@@ -151,7 +152,7 @@ def load(app: App, allocator: Allocator) -> str:
 
 
 def test(app: App) -> None:
-    app.link_glibc_first()  # Debian links redis with jemalloc
+    app.glibc = app.glibc_first  # Debian links redis with jemalloc
     seconds, digests = [], []
     for allocator in app.allocators:
         start = time.monotonic()

@@ -1,4 +1,4 @@
-"""A small client of the Redis protocol (RESP2) over a unix socket: pipelines, no pooling, no retry."""
+"""A small client of the Redis protocol (RESP2) over a unix socket: pipelines, no retries."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The shipped rustc compiling a crate: the same library, metadata and diagnostics as under glibc.
 
-A rustc that exports an allocator of its own from its executable (rustup's) wins over a preload, so a
-copy of that executable is used in which those symbols are hidden; its libraries stay where they
+A rustc that exports an allocator of its own from its executable (rustup's) wins over a preload, so
+a copy of that executable is used in which those symbols are hidden; its libraries stay where they
 are. Debian's takes malloc from outside and is used as it is. Every rustc found is tested."""
 
 import hashlib
@@ -11,7 +11,8 @@ import subprocess
 from pathlib import Path
 
 import elf_hide
-from harness import PROGRAMS, Allocator, App, Failure, find, main
+from harness import PROGRAMS, App, find, main
+from proof import Allocator, Failure
 
 CRATE = PROGRAMS / "crate"
 FLAGS = ("--edition", "2021", "-O", "-C", "debuginfo=1", "-C", "codegen-units=4")
@@ -52,9 +53,9 @@ def prepare(app: App, sysroot: Path) -> tuple[Path, bool]:
 def build(app: App, rustc: Path, sysroot: Path, allocator: Allocator) -> tuple[list[str], float]:
     """Compile the library and its program; returns what must agree."""
     folder = app.make_folder("build")  # one name for both: files may hold it
-    common = [rustc, "--sysroot", sysroot, *FLAGS, "--out-dir", folder]
-    library = app.run([*common, "--crate-type", "rlib", "--crate-name", "carrel_test_crate", "--emit",
-                       "link,metadata", CRATE / "lib.rs"], allocator, cwd=folder)
+    common: list[str | Path] = [rustc, "--sysroot", sysroot, *FLAGS, "--out-dir", folder]
+    library = app.run([*common, "--crate-type", "rlib", "--crate-name", "carrel_test_crate",
+                       "--emit", "link,metadata", CRATE / "lib.rs"], allocator, cwd=folder)
     program = app.run([*common, "--crate-type", "bin", "--extern",
                        f"carrel_test_crate={folder / 'libcarrel_test_crate.rlib'}",
                        CRATE / "main.rs"], allocator, cwd=folder)

@@ -1,7 +1,8 @@
 """SQLite: a database generated from a script, queried, changed and vacuumed; the files that the two
 allocators leave are equal byte for byte, and so is what the shell prints."""
 
-from harness import PROGRAMS, App, Failure, find, main
+from harness import PROGRAMS, App, find, main
+from proof import Failure
 
 
 def test(app: App) -> None:

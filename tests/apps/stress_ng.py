@@ -3,7 +3,8 @@ random sizes, and check what they wrote. Bounded by operations, not by time."""
 
 import re
 
-from harness import App, Failure, find, main
+from harness import App, find, main
+from proof import Failure
 
 # Operations, and the stressor's options: two processes, pages that are touched, threads.
 RUNS = {
@@ -25,7 +26,7 @@ def summary(text: str, what: str, least: int) -> str:
         raise Failure(f"stress-ng {what} did not say what it did:\n{text}")
     if operations[0] < least:
         raise Failure(f"stress-ng {what} ended after {operations[0]} of {least} operations")
-    return ended[0]
+    return str(ended[0])
 
 
 def test(app: App) -> None:

@@ -1,7 +1,8 @@
 """z3: integers, bit vectors, arrays, strings, quantifiers and optimisation, alone and with its
 parallel solver; the scripts are written here, and their known answers are demanded too."""
 
-from harness import App, Failure, find, main
+from harness import App, find, main
+from proof import Failure
 
 
 def pigeons(holes: int) -> str:

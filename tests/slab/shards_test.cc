@@ -55,12 +55,12 @@ TEST_F(ShardsTest, AMixedBatchGoesHome) {
   }
 }
 
-TEST_F(ShardsTest, TheLargestBatchIsTaken) {
+TEST_F(ShardsTest, AThreadsWholeCacheIsOneBatch) {
   initialize(2);
   std::vector<char*> blocks = take(0, size_class_for(16), 128);
   const std::vector<char*> others = take(1, size_class_for(16), 128);
   blocks.insert(blocks.end(), others.begin(), others.end());
-  ASSERT_EQ(blocks.size(), Shards<FakeOs>::kMaxBatch);
+  ASSERT_EQ(blocks.size(), 256u);
   give(size_class_for(16), blocks);
   EXPECT_EQ(shards_.bin(0, size_class_for(16)).totals().used_slots, 0u);
   EXPECT_EQ(shards_.bin(1, size_class_for(16)).totals().used_slots, 0u);

@@ -43,7 +43,8 @@ WalkTotals walk_pool(const PageMap<Os>& map, const SpanPool<Os>& pool,
     EXPECT_TRUE(FakeOs::is_usable(map.address(at), std::size_t{span->count} << kGranuleShift))
         << "the span at " << at << " has no memory";
     ++totals.spans;
-    switch (span->state) {
+    const SpanState state = span->state;
+    switch (state) {
       case SpanState::kFree: {
         EXPECT_EQ(last_free, nullptr) << "free spans at " << last_free->first << " and " << at
                                       << " are neighbours";
@@ -66,7 +67,7 @@ WalkTotals walk_pool(const PageMap<Os>& map, const SpanPool<Os>& pool,
       case SpanState::kUnused:
       case SpanState::kPurging:
         ADD_FAILURE() << "the span at " << at << " is in state "
-                      << static_cast<int>(span->state);
+                      << static_cast<int>(state);
         break;
     }
     if (visit) visit(*span);

@@ -115,7 +115,7 @@ inline std::size_t accounted_bytes(FakeHeap& heap) {
 }
 
 class HeapFixture : public FakeOsTest {
- protected:
+ public:  // also for functions that the system calls back
   HeapFixture() { renew(); }
   ~HeapFixture() override { TestTls::reset(); }
 

@@ -17,10 +17,10 @@
 
 namespace {
 
-constexpr int kWorkers = 6;
+constexpr int kWorkers = 4;
 constexpr int kForkers = 2;
 constexpr int kSlots = 512;
-constexpr int kLeastForks = 30;
+constexpr int kLeastForks = 100;
 constexpr int kChildSeconds = 20;
 
 std::atomic<char*> slots[kSlots];
@@ -28,16 +28,10 @@ std::atomic<bool> stop{false};
 std::atomic<int> forks{0};
 
 size_t random_size(uint64_t* random) {
-  const uint64_t draw = next_random(random);
-  switch (draw % 16) {
-    case 0:
-      return next_random(random) % (400 << 10);
-    case 1:
-    case 2:
-      return next_random(random) % (40 << 10);
-    default:
-      return next_random(random) % 700;
-  }
+  const uint64_t draw = next_random(random) % 128;
+  if (draw == 0) return next_random(random) % (300 << 10);
+  if (draw < 8) return next_random(random) % (40 << 10);
+  return next_random(random) % 700;
 }
 
 /// A block whose first bytes tell how it was filled, so that whoever takes it can check.
@@ -77,13 +71,13 @@ void worker(uint64_t seed) {
 /// What a child does with the heap it was given. Ends the process.
 [[noreturn]] void child_main(uint64_t seed, int depth) {
   uint64_t random = seed;
-  exchange(&random, 300);
+  exchange(&random, 100);
   {
     std::vector<std::thread> threads;
     for (uint64_t t = 1; t <= 3; ++t) {
       threads.emplace_back([seed, t] {
         uint64_t own = seed * 7 + t;
-        exchange(&own, 300);
+        exchange(&own, 100);
       });
     }
     for (std::thread& thread : threads) thread.join();

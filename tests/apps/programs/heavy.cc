@@ -108,13 +108,12 @@ double visit_choices() {
                                        std::optional<Key<N + 1>>{}};
   double sum = 0;
   for (const auto& choice : choices) {
-    sum += std::visit(Overload{[](int number) { return static_cast<double>(number); },
-                               [](const std::string& text) { return text.size() * 0.5; },
-                               [](const std::vector<Key<N>>& keys) { return keys.size() * 2.0; },
-                               [](const std::optional<Key<N + 1>>& key) {
-                                 return key.has_value() ? 1.0 : -1.0;
-                               }},
-                      choice);
+    sum += std::visit(
+        Overload{[](int number) { return static_cast<double>(number); },
+                 [](const std::string& text) { return text.size() * 0.5; },
+                 [](const std::vector<Key<N>>& keys) { return keys.size() * 2.0; },
+                 [](const std::optional<Key<N + 1>>& key) { return key.has_value() ? 1.0 : -1.0; }},
+        choice);
   }
   return sum;
 }
@@ -159,9 +158,8 @@ std::size_t match_text() {
 
 int main() {
   double from_thread = 0;
-  std::thread worker([&from_thread] {
-    from_thread = run_all(std::make_integer_sequence<int, SIZE / 2>());
-  });
+  std::thread worker(
+      [&from_thread] { from_thread = run_all(std::make_integer_sequence<int, SIZE / 2>()); });
   const double here = run_all(std::make_integer_sequence<int, SIZE>());
   worker.join();
   std::ostringstream line;

@@ -78,7 +78,9 @@ pub struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     pub fn parse(text: &'a str) -> Result<Expression, ParseError> {
-        let mut parser = Self { rest: text.chars().peekable() };
+        let mut parser = Self {
+            rest: text.chars().peekable(),
+        };
         let found = parser.binary(0)?;
         match parser.next_visible() {
             None => Ok(found),
@@ -108,7 +110,10 @@ impl<'a> Parser<'a> {
         match self.next_visible().ok_or(ParseError::End)? {
             '-' => {
                 self.rest.next();
-                Ok(Expression::Unary(Operator::Subtract, Box::new(self.unary()?)))
+                Ok(Expression::Unary(
+                    Operator::Subtract,
+                    Box::new(self.unary()?),
+                ))
             }
             '(' => {
                 self.rest.next();

@@ -61,7 +61,9 @@ fill_numbers!(i32, i64, u8, u16, u64, f32, f64, usize);
 
 impl Fill for String {
     fn fill(&mut self, seed: u32) {
-        *self = (0..seed % 40).map(|i| char::from(b'a' + ((seed + i) % 26) as u8)).collect();
+        *self = (0..seed % 40)
+            .map(|i| char::from(b'a' + ((seed + i) % 26) as u8))
+            .collect();
     }
 }
 
@@ -79,7 +81,9 @@ impl<T: Fill + Default> Fill for Option<T> {
 
 impl<K: Fill + Default + Ord, V: Fill + Default> Fill for BTreeMap<K, V> {
     fn fill(&mut self, seed: u32) {
-        *self = (0..seed % 5).map(|i| (made(seed * 3 + i), made(seed + i))).collect();
+        *self = (0..seed % 5)
+            .map(|i| (made(seed * 3 + i), made(seed + i)))
+            .collect();
     }
 }
 
@@ -132,9 +136,14 @@ pub fn fill_store(threads: u32, each: u32) -> Vec<String> {
             })
         })
         .collect();
-    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    workers
+        .into_iter()
+        .for_each(|worker| worker.join().unwrap());
     let shared = Rc::new(store.lock().unwrap().clone());
-    let mut lines: Vec<String> = shared.iter().map(|(key, sum)| format!("{key} {sum}")).collect();
+    let mut lines: Vec<String> = shared
+        .iter()
+        .map(|(key, sum)| format!("{key} {sum}"))
+        .collect();
     lines.sort_unstable();
     lines
 }

@@ -27,12 +27,18 @@ impl<K: Ord, V> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        let found = self.rows.binary_search_by(|(k, _)| k.borrow().cmp(key)).ok()?;
+        let found = self
+            .rows
+            .binary_search_by(|(k, _)| k.borrow().cmp(key))
+            .ok()?;
         Some(&self.rows[found].1)
     }
 
     pub fn merge_with(self, other: Self, mut join: impl FnMut(V, V) -> V) -> Self {
-        let (mut left, mut right) = (self.rows.into_iter().peekable(), other.rows.into_iter().peekable());
+        let (mut left, mut right) = (
+            self.rows.into_iter().peekable(),
+            other.rows.into_iter().peekable(),
+        );
         let mut rows = Vec::with_capacity(left.len() + right.len());
         loop {
             let order = match (left.peek(), right.peek()) {
@@ -64,16 +70,27 @@ pub struct Matrix<const N: usize>(pub [[i64; N]; N]);
 
 impl<const N: usize> Matrix<N> {
     pub fn counting() -> Self {
-        Self(std::array::from_fn(|r| std::array::from_fn(|c| (r * N + c) as i64 % 7)))
+        Self(std::array::from_fn(|r| {
+            std::array::from_fn(|c| (r * N + c) as i64 % 7)
+        }))
     }
 
     pub fn multiply(&self, other: &Self) -> Self {
         Self(std::array::from_fn(|r| {
-            std::array::from_fn(|c| (0..N).map(|k| self.0[r][k].wrapping_mul(other.0[k][c])).sum())
+            std::array::from_fn(|c| {
+                (0..N)
+                    .map(|k| self.0[r][k].wrapping_mul(other.0[k][c]))
+                    .sum()
+            })
         }))
     }
 
     pub fn power(self, exponent: u32) -> i64 {
-        (1..exponent).fold(self, |product, _| product.multiply(&self)).0.iter().flatten().sum()
+        (1..exponent)
+            .fold(self, |product, _| product.multiply(&self))
+            .0
+            .iter()
+            .flatten()
+            .sum()
     }
 }
