@@ -2,6 +2,7 @@
 #include "api/instance.h"
 
 #include <carrel/carrel.h>
+#include <errno.h>
 #include <pthread.h>
 
 #include "api/statistics.h"
@@ -16,6 +17,7 @@ constinit ProcessHeap process_heap;
 namespace {
 
 pthread_key_t thread_key;
+bool have_key = false;  // written before the heap is ready, then only read
 
 void thread_exited(void* cache) {
   ProcessTls::current_ = &empty_cache;
@@ -33,6 +35,9 @@ void write_value(Text& text, const OptionSpec& spec, std::uint32_t value) {
 }
 
 void complain(TextView key, TextView value, OptionError error) {
+  constexpr std::size_t kShown = 48;  // of what may be any text
+  if (key.size > kShown) key.size = kShown;
+  if (value.size > kShown) value.size = kShown;
   TextBuffer<256> line;
   line << "carrel: option ignored: ";
   if (error == OptionError::kUnknownKey) {
@@ -56,10 +61,17 @@ void complain(TextView key, TextView value, OptionError error) {
 
 void ProcessTls::set_cache(ThreadCache* cache) {
   current_ = cache;
+  const int saved_errno = errno;  // pthread_setspecific may allocate, and free() keeps errno
   pthread_setspecific(thread_key, cache);
+  errno = saved_errno;
 }
 
-void ProcessTls::before_ready() { pthread_key_create(&thread_key, thread_exited); }
+void ProcessTls::before_ready() {
+  // Without a key no thread can be told to give its cache back: none gets one.
+  have_key = pthread_key_create(&thread_key, thread_exited) == 0;
+}
+
+bool ProcessTls::may_attach() { return have_key && !exited_; }
 
 void ProcessTls::after_ready(const Options& options) {
   pthread_atfork([] { process_heap.before_fork(); }, [] { process_heap.after_fork_in_parent(); },

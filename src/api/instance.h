@@ -18,7 +18,7 @@ struct ProcessTls {
   static ProcessHeap& heap();
   static ThreadCache* cache() { return current_; }
   static void set_cache(ThreadCache* cache);
-  static bool may_attach() { return !exited_; }
+  static bool may_attach();
   static void before_ready();
   static void after_ready(const Options& options);
   static void read_options(Options& options);

@@ -164,12 +164,14 @@ class Heap {
   /// Called on the way out of a thread: gives its cache back.
   void detach_thread(ThreadCache* cache) {
     keeper_.flush(*cache);
+    const std::size_t given_bytes = cache->given_bytes;
     registry_.detach(cache);
+    purger_.note_given(given_bytes, C.purge_start_bytes);
     purger_.poll();
   }
 
   /// Makes the heap usable, once; false when not even that is possible.
-  CARREL_NOINLINE bool initialize();
+  bool initialize() { return CARREL_LIKELY(ready()) || initialize_now(); }
 
   /// The helper thread's entry leads here.
   void run_purger() { purger_.run(); }
@@ -183,7 +185,7 @@ class Heap {
   bool ready() const { return state_.load(std::memory_order_acquire) == kReady; }
   const Options& options() const { return options_; }
   OptionError set_option_now(TextView key, TextView value) {
-    return set_option(options_, key, value, ready());
+    return initialize() ? set_option(options_, key, value, true) : OptionError::kFixed;
   }
 
   // For statistics (heap/stats.h).
@@ -202,6 +204,7 @@ class Heap {
   CARREL_NOINLINE void free_slow(void* block);
   CARREL_NOINLINE ThreadCache* attach_thread();
   CARREL_NOINLINE void* allocate_large(std::size_t size, std::size_t alignment, bool zero);
+  CARREL_COLD bool initialize_now();
   bool prepare_parts();
   void read_options();
   void* take_uncached(std::uint8_t size_class);

@@ -52,7 +52,7 @@ void Heap<C, Os, Tls>::free_slow(void* block) {
 /// is served without a cache.
 template <Config C, OsLayer Os, class Tls>
 ThreadCache* Heap<C, Os, Tls>::attach_thread() {
-  if (!Tls::may_attach() || !initialize()) return nullptr;
+  if (!initialize() || !Tls::may_attach()) return nullptr;
   ThreadCache* cache = registry_.attach(shards_.count());
   if (cache == nullptr) return nullptr;
   shards_.prepare(cache->shard);
@@ -103,7 +103,8 @@ void Heap<C, Os, Tls>::report_misuse(const void* pointer) {
   if (index < map_.granule_count()) {
     for (std::size_t at = index + 1; at-- > 0;) {
       const Span* span = map_.granule(at).span;
-      if (span == nullptr || span->first > index || index - span->first >= span->count) continue;
+      if (span == nullptr || span->state == SpanState::kUnused) continue;
+      if (span->first > index || index - span->first >= span->count) continue;
       if (span->state == SpanState::kFree || span->state == SpanState::kPurging) {
         Report<Os>::double_free(pointer);
       }
@@ -115,7 +116,7 @@ void Heap<C, Os, Tls>::report_misuse(const void* pointer) {
 }
 
 template <Config C, OsLayer Os, class Tls>
-bool Heap<C, Os, Tls>::initialize() {
+bool Heap<C, Os, Tls>::initialize_now() {
   for (;;) {
     std::uint32_t expected = kUntouched;
     if (state_.compare_exchange_strong(expected, kBusy, std::memory_order_acquire)) break;

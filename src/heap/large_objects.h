@@ -40,8 +40,11 @@ class LargeObjects {
 
   /// `block` is one of ours and points to a granule's start.
   void free(void* block) {
+    if (CARREL_UNLIKELY(map_.exchange_class(map_.index_of(block), kNotOurs) != kLargeBlock)) {
+      Report<Os>::double_free(block);  // another thread was quicker
+    }
     Span* span = map_.span_of(block);
-    map_.set_class(span->first, kNotOurs);
+    if (span->moved_pages) moved_.fetch_sub(1, std::memory_order_relaxed);
     count_.fetch_sub(1, std::memory_order_relaxed);
     bytes_.fetch_sub(span->large_bytes, std::memory_order_relaxed);
     pool_.release(span);
@@ -67,7 +70,9 @@ class LargeObjects {
   /// be done here, with the block left as it was.
   void* grow_by_moving(void* block, std::size_t size, std::size_t alignment) {
     Span* old = map_.span_of(block);
-    if (old->large_bytes < kMoveBytes) return nullptr;
+    if (old->large_bytes < kMoveBytes || moved_.load(std::memory_order_relaxed) >= kMaxMoved) {
+      return nullptr;
+    }
     if (alignment < kPageTableBytes) alignment = kPageTableBytes;  // whole tables move at once
     void* target = allocate(size, alignment, false);
     if (target == nullptr) return nullptr;
@@ -76,6 +81,7 @@ class LargeObjects {
       return nullptr;
     }
     map_.span_of(target)->moved_pages = true;
+    moved_.fetch_add(1, std::memory_order_relaxed);
     free(block);
     return target;
   }
@@ -87,11 +93,14 @@ class LargeObjects {
   /// Below this, copying is as fast as three calls to the system.
   static constexpr std::size_t kMoveBytes = 256 * kKiB;
   static constexpr std::size_t kPageTableBytes = 2 * kMiB;
+  /// Each moved block costs the process two of its mappings while it lives.
+  static constexpr std::size_t kMaxMoved = 4096;
 
   PageMap<Os>& map_;
   SpanPool<Os>& pool_;
   std::atomic<std::size_t> count_{0};  // statistics
   std::atomic<std::size_t> bytes_{0};
+  std::atomic<std::size_t> moved_{0};
 };
 
 }  // namespace carrel::core

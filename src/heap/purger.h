@@ -38,21 +38,31 @@ class Purger {
     // A heap this small has nothing to give back: a small program never asks for the time.
     if (context_.pool.totals().added < start_granules_) return;
     const bool new_tick = update_clock();
-    if (helper_running_.load(std::memory_order_relaxed)) return;
+    if (helper_running_.load(std::memory_order_seq_cst)) return;
     const bool much = context_.pool.totals().touched >= start_granules_ ||
                       sweep_until_.load(std::memory_order_relaxed) > ticks() ||
                       (new_tick && context_.pool.may_collapse());
     if (!much) return;
-    if (options_.purge_thread != 0) {
+    // Where no thread is to be had, it is asked for again only now and then.
+    if (options_.purge_thread != 0 &&
+        static_cast<std::int32_t>(ticks() - retry_at_.load(std::memory_order_relaxed)) >= 0) {
       if (start_helper()) return;
+      retry_at_.store(ticks() + kRetryTicks, std::memory_order_relaxed);
     }
     if (new_tick) purge_without_helper();
   }
 
   /// Says that slabs have got many free slots: look for cold ones for a while.
   void request_sweep() {
-    sweep_until_.store(ticks() + kColdTicks + 2 * kSweepEveryTicks, std::memory_order_relaxed);
+    sweep_until_.store(ticks() + kColdTicks + 2 * kSweepEveryTicks, std::memory_order_seq_cst);
     poll();
+  }
+
+  /// Counts bytes that a thread which is going away gave back to slabs.
+  void note_given(std::size_t bytes, std::size_t enough) {
+    if (given_by_gone_.fetch_add(bytes, std::memory_order_relaxed) + bytes < enough) return;
+    given_by_gone_.store(0, std::memory_order_relaxed);
+    request_sweep();
   }
 
   /// The helper thread's life. Its code must not use thread-local storage.
@@ -76,9 +86,11 @@ class Purger {
       if (wanted) continue;
       // Seq_cst, as in start_helper(): either poll() sees that the helper is gone, or the
       // helper sees here the work that poll() was called for.
-      helper_running_.store(false);
+      helper_running_.store(false, std::memory_order_seq_cst);
+      std::atomic_thread_fence(std::memory_order_seq_cst);
       const bool work = options_.purge_thread != 0 && idle_ticks < kGiveUpTicks &&
-                        context_.pool.totals().touched >= start_granules_;
+                        (context_.pool.totals().touched >= start_granules_ ||
+                         sweep_until_.load(std::memory_order_seq_cst) > ticks());
       if (!work || helper_running_.exchange(true)) return;
     }
   }
@@ -105,6 +117,7 @@ class Purger {
   static constexpr std::uint32_t kColdTicks = 10;
   static constexpr std::uint32_t kSweepEveryTicks = 5;
   static constexpr std::uint32_t kLingerTicks = 10;
+  static constexpr std::uint32_t kRetryTicks = 10;
   static constexpr std::uint32_t kGiveUpTicks = 250;  // longer than the longest decay: the
                                                       // system refuses (locked memory)
   static constexpr std::size_t kNoLimit = SIZE_MAX;
@@ -112,8 +125,12 @@ class Purger {
   /// True when a new tick has begun.
   bool update_clock() {
     const auto now = static_cast<std::uint32_t>(Os::now_ms() / kTickMs);
-    if (now == context_.tick.load(std::memory_order_relaxed)) return false;
-    context_.tick.store(now, std::memory_order_relaxed);
+    std::uint32_t before = context_.tick.load(std::memory_order_relaxed);
+    // Never back: another thread may have read the clock later and be here earlier.
+    if (static_cast<std::int32_t>(now - before) <= 0 ||
+        !context_.tick.compare_exchange_strong(before, now, std::memory_order_relaxed)) {
+      return false;
+    }
     context_.pool.set_tick(static_cast<std::uint8_t>(now % 255 + 1));
     return true;
   }
@@ -148,9 +165,10 @@ class Purger {
     std::size_t bytes = 0;
     const std::size_t count = context_.map.granule_count();
     for (std::size_t i = 0; i < count; ++i) {
-      const std::uint8_t size_class = plain_class(context_.map.class_at(i));
+      const std::uint8_t size_class = plain_class(context_.map.class_seen_at(i));
       if (size_class == kNotOurs || size_class > kClassCount) continue;
       Span* slab = context_.map.granule(i).span;
+      if (slab == nullptr) continue;
       const std::uint32_t shard = slab->shard;
       if (shard >= shards_.count()) continue;
       bytes += shards_.bin(shard, size_class).purge_cold(context_, slab, age);
@@ -165,6 +183,8 @@ class Purger {
   std::atomic<void (*)()> entry_{nullptr};
   std::atomic<bool> helper_running_{false};
   std::atomic<std::uint32_t> sweep_until_{0};
+  std::atomic<std::uint32_t> retry_at_{0};
+  std::atomic<std::size_t> given_by_gone_{0};
   std::atomic<std::uint32_t> sleep_word_{0};  // never changes: the helper sleeps a tick
 };
 

@@ -54,6 +54,14 @@ class PageMap {
     const std::size_t index = index_of(pointer);
     return index < granule_count() ? class_at(index) : kNotOurs;
   }
+  /// For looking around: what it says was so, and the granule's span is at least that new.
+  std::uint8_t class_seen_at(std::size_t index) const {
+    return class_map_[index].load(std::memory_order_acquire);
+  }
+  /// Sets the entry and returns what it was, in one step.
+  std::uint8_t exchange_class(std::size_t index, std::uint8_t value) {
+    return class_map_[index].exchange(value, std::memory_order_acq_rel);
+  }
   Granule& granule(std::size_t index) const { return granules_[index]; }
   Span* span_of(const void* pointer) const { return granules_[index_of(pointer)].span; }
 
@@ -61,9 +69,10 @@ class PageMap {
     return at_address<char>(base_ + (index << kGranuleShift));
   }
 
-  /// Relaxed: whoever passes a block to another thread orders these stores before it.
+  /// Release, for those who look at the map without having a block there: they see the
+  /// granule's span too. Who has a block got it by something that orders these stores.
   void set_class(std::size_t index, std::uint8_t value) {
-    class_map_[index].store(value, std::memory_order_relaxed);
+    class_map_[index].store(value, std::memory_order_release);
   }
 
   /// Chooses the window. False when not even a small one can be had.

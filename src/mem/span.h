@@ -46,8 +46,8 @@ struct alignas(64) Span {
   bool moved_pages = false;     // its pages came by move_pages: see SpanPool::release
 
   // Slabs; the algorithms are in slab/slab.h.
-  bool holes_purged = false;           // nothing was freed here since its holes were purged
-  Relaxed<std::uint8_t> fullness = 0;  // which of its bin's lists it is in
+  bool holes_purged = false;              // nothing was freed here since its holes were purged
+  Relaxed<std::uint8_t> fullness = 0xFF;  // which of its bin's lists it is in
   std::uint32_t free_slots = 0;
   std::uint32_t last_use_tick = 0;
   std::uint64_t* free_bits = nullptr;  // one bit a slot, set = free: inline or in metadata

@@ -65,6 +65,9 @@ class SpanPool {
     // What move_pages put there cannot merge with its neighbours in the kernel's
     // book-keeping and would use up the process's mappings.
     const bool fresh = span->moved_pages && Os::fresh_pages(map_.address(span->first), bytes(span));
+    if (fresh && added_granules_.load(std::memory_order_relaxed) >= huge_start_granules_) {
+      Os::advise_huge(map_.address(span->first), bytes(span), true);  // as its neighbours are
+    }
     LockGuard guard(lock_);
     Report<Os>::check(span->state == SpanState::kLarge || span->state == SpanState::kSlab,
                       "a span that is released is in use");

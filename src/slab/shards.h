@@ -29,11 +29,11 @@ class Shards {
   }
 
   /// Makes a shard usable, before its first thread. Until then its memory stays untouched.
+  /// Threads may do it at once: all write the same.
   void prepare(std::uint32_t shard) {
-    LockGuard guard(prepare_lock_);
-    if (rows_[shard].prepared) return;
+    if (rows_[shard].prepared.load(std::memory_order_relaxed)) return;
     for (std::uint8_t id = 1; id <= kClassCount; ++id) bin(shard, id).initialize(id, shard);
-    rows_[shard].prepared = true;
+    rows_[shard].prepared.store(true, std::memory_order_relaxed);
   }
 
   std::uint32_t count() const { return count_; }
@@ -83,12 +83,11 @@ class Shards {
 
   struct Row {
     SlabBin<Os> bins[kClassCount];
-    bool prepared;
+    std::atomic<bool> prepared;
   };
   SlabContext<Os>& context_;
   Row* rows_ = nullptr;
   std::uint32_t count_ = 0;
-  Mutex<Os> prepare_lock_;  // taken alone
 };
 
 }  // namespace carrel::core

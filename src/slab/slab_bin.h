@@ -302,8 +302,8 @@ class alignas(64) SlabBin {
   }
 
   Mutex<Os> lock_;  // guards everything below and the bin's slabs
-  std::uint8_t size_class_ = 0;
-  std::uint16_t shard_ = 0;
+  Relaxed<std::uint8_t> size_class_ = 0;
+  Relaxed<std::uint16_t> shard_ = 0;
   std::uint32_t nonempty_ = 0;                 // which lists have slabs
   IntrusiveList<Span> lists_[kFullnessLists];  // by fullness_of
   std::size_t slabs_ = 0;

@@ -24,6 +24,7 @@ class ThreadCacheTest : public FakeOsTest {
     EXPECT_TRUE(shards_.initialize(2));
     limits_.compute(32 * kKiB, 4, 256);
     for (std::uint32_t shard = 0; shard < 2; ++shard) {
+      shards_.prepare(shard);
       caches_[shard].shard = shard;
       caches_[shard].own_group_mask = 0xFFu & ~group_bit(shard);
       caches_[shard].attached = true;

@@ -19,6 +19,7 @@ class SlabFixture : public FakeOsTest {
   void initialize(std::uint32_t shards = kShards) {
     ASSERT_TRUE(map_.initialize(64 * kGiB));
     ASSERT_TRUE(shards_.initialize(shards));
+    for (std::uint32_t shard = 0; shard < shards; ++shard) shards_.prepare(shard);
   }
 
   /// Exactly `count` blocks of a class.

@@ -134,8 +134,8 @@ class HeapFixture : public FakeOsTest {
     std::vector<char*> blocks;
     for (std::size_t i = 0; i < count; ++i) {
       blocks.push_back(allocate(size));
-      EXPECT_NE(blocks.back(), nullptr);
-      if (size != 0) memset(blocks.back(), 1, size);
+      if (blocks.back() == nullptr) throw std::bad_alloc();  // ends the test
+      memset(blocks.back(), 1, size);
     }
     return blocks;
   }

@@ -2,6 +2,7 @@
 // in helper_thread.cc, the environment in environment.cc.
 #include "os/linux/linux_os.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
@@ -104,12 +105,18 @@ bool LinuxOs::purge(void* p, std::size_t bytes) {
 }
 
 bool LinuxOs::move_pages(void* from, void* to, std::size_t bytes) {
+  // Growth that no address space can grant: EFAULT says that the source is more than one
+  // mapping, which kernels before 6.17 find out only after they have unmapped the target.
+  constexpr std::size_t kImpossibleBytes = std::size_t{1} << 55;
+  if (raw_syscall(SYS_mremap, as_long(from), as_long(bytes), as_long(bytes + kImpossibleBytes)) ==
+      -EFAULT) {
+    return false;
+  }
   const long result = raw_syscall(SYS_mremap, as_long(from), as_long(bytes), as_long(bytes),
                                   MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, as_long(to));
   if (!is_error(result)) return true;
-  // Before Linux 6.17 the kernel unmaps the target first and then refuses a source that
-  // consists of several mappings. Whatever is missing of the target is mapped again; where
-  // nothing is missing, this too is refused, and changes nothing.
+  // Other refusals, such as for want of memory, can come after the target was unmapped. What
+  // is missing of it is mapped again; where nothing is, this too is refused.
   raw_syscall(SYS_mmap, as_long(to), as_long(bytes), PROT_READ | PROT_WRITE,
               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
   return false;
