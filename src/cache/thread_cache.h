@@ -51,7 +51,7 @@ struct CacheLimits {
 struct ThreadCache {
   CacheBin bins[kCacheBinCount];
   /// Clears this thread's group bit from a class map value.
-  std::uint32_t own_group_mask = 0xFF;
+  std::uint32_t own_group_mask = 0;  // until attached: every block to bin 0, which is full
   std::uint32_t shard = 0;
   bool attached = false;  // a real thread's cache, not the empty one
   std::uint32_t last_trim_tick = 0;

@@ -163,6 +163,7 @@ class Heap {
 
   /// Called on the way out of a thread: gives its cache back.
   void detach_thread(ThreadCache* cache) {
+    purger_.keep_time();
     keeper_.flush(*cache);
     const std::size_t given_bytes = cache->given_bytes;
     registry_.detach(cache);
@@ -184,9 +185,8 @@ class Heap {
 
   bool ready() const { return state_.load(std::memory_order_acquire) == kReady; }
   const Options& options() const { return options_; }
-  OptionError set_option_now(TextView key, TextView value) {
-    return initialize() ? set_option(options_, key, value, true) : OptionError::kFixed;
-  }
+  /// Options that are read only at the start can be set until the first allocation.
+  OptionError set_option_now(TextView key, TextView value);
 
   // For statistics (heap/stats.h).
   PageMap<Os>& map() { return map_; }
@@ -205,6 +205,7 @@ class Heap {
   CARREL_NOINLINE ThreadCache* attach_thread();
   CARREL_NOINLINE void* allocate_large(std::size_t size, std::size_t alignment, bool zero);
   CARREL_COLD bool initialize_now();
+  bool begin_setup();
   bool prepare_parts();
   void read_options();
   void* take_uncached(std::uint8_t size_class);

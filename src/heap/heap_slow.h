@@ -32,6 +32,7 @@ void Heap<C, Os, Tls>::free_slow(void* block) {
   if (value == kNotOurs) report_misuse(block);
   if (value == kLargeBlock) {
     check_large(block);
+    purger_.keep_time();  // what is released is stamped with it
     large_.free(block);
     purger_.poll();
     return;
@@ -44,8 +45,8 @@ void Heap<C, Os, Tls>::free_slow(void* block) {
       return;
     }
   }
-  keeper_.push_full(*cache, value, block);
   keep_house(*cache);
+  keeper_.push_full(*cache, value, block);
 }
 
 /// Null for a thread that is on its way out, and when memory is exhausted: such a thread
@@ -53,6 +54,8 @@ void Heap<C, Os, Tls>::free_slow(void* block) {
 template <Config C, OsLayer Os, class Tls>
 ThreadCache* Heap<C, Os, Tls>::attach_thread() {
   if (!initialize() || !Tls::may_attach()) return nullptr;
+  // Setting up may have allocated already, on this thread.
+  if (Tls::cache()->attached) return Tls::cache();
   ThreadCache* cache = registry_.attach(shards_.count());
   if (cache == nullptr) return nullptr;
   shards_.prepare(cache->shard);
@@ -117,12 +120,7 @@ void Heap<C, Os, Tls>::report_misuse(const void* pointer) {
 
 template <Config C, OsLayer Os, class Tls>
 bool Heap<C, Os, Tls>::initialize_now() {
-  for (;;) {
-    std::uint32_t expected = kUntouched;
-    if (state_.compare_exchange_strong(expected, kBusy, std::memory_order_acquire)) break;
-    if (expected == kReady) return true;
-    Os::yield();  // another thread is at it
-  }
+  if (!begin_setup()) return true;
   if (!prepare_parts()) {
     state_.store(kUntouched, std::memory_order_release);
     return false;
@@ -133,6 +131,26 @@ bool Heap<C, Os, Tls>::initialize_now() {
   Tls::after_ready(options_);
   purger_.initialize(Tls::purger_entry, C.purge_start_bytes);
   return true;
+}
+
+/// True: the heap is not ready, and this thread alone may set it up (state kBusy).
+template <Config C, OsLayer Os, class Tls>
+bool Heap<C, Os, Tls>::begin_setup() {
+  for (;;) {
+    std::uint32_t expected = kUntouched;
+    if (state_.compare_exchange_strong(expected, kBusy, std::memory_order_acquire)) return true;
+    if (expected == kReady) return false;
+    Os::yield();  // another thread is at it
+  }
+}
+
+template <Config C, OsLayer Os, class Tls>
+OptionError Heap<C, Os, Tls>::set_option_now(TextView key, TextView value) {
+  if (!begin_setup()) return set_option(options_, key, value, true);
+  if (!options_read_) read_options();
+  const OptionError error = set_option(options_, key, value, false);
+  state_.store(kUntouched, std::memory_order_release);
+  return error;
 }
 
 /// What was done stays done if memory is short and it must be tried again.

@@ -32,12 +32,19 @@ class Purger {
     entry_.store(entry, std::memory_order_release);
   }
 
+  /// Reads the clock, before something is released. A heap that is too small to give anything back,
+  /// as a small program's, never asks for the time.
+  void keep_time() {
+    if (context_.pool.totals().added < start_granules_ || !update_clock()) return;
+    tick_unserved_.store(true, std::memory_order_relaxed);
+  }
+
   /// Called now and then from slow paths, without locks: keeps the clock, and starts the
   /// helper or does a share of its work.
   void poll() {
-    // A heap this small has nothing to give back: a small program never asks for the time.
     if (context_.pool.totals().added < start_granules_) return;
-    const bool new_tick = update_clock();
+    keep_time();
+    const bool new_tick = tick_unserved_.load(std::memory_order_relaxed);
     if (helper_running_.load(std::memory_order_seq_cst)) return;
     const bool much = context_.pool.totals().touched >= start_granules_ ||
                       sweep_until_.load(std::memory_order_relaxed) > ticks() ||
@@ -49,7 +56,9 @@ class Purger {
       if (start_helper()) return;
       retry_at_.store(ticks() + kRetryTicks, std::memory_order_relaxed);
     }
-    if (new_tick) purge_without_helper();
+    if (new_tick && tick_unserved_.exchange(false, std::memory_order_relaxed)) {
+      purge_without_helper();
+    }
   }
 
   /// Says that slabs have got many free slots: look for cold ones for a while.
@@ -184,6 +193,7 @@ class Purger {
   std::atomic<bool> helper_running_{false};
   std::atomic<std::uint32_t> sweep_until_{0};
   std::atomic<std::uint32_t> retry_at_{0};
+  std::atomic<bool> tick_unserved_{false};  // a tick's share of the work is not yet done
   std::atomic<std::size_t> given_by_gone_{0};
   std::atomic<std::uint32_t> sleep_word_{0};  // never changes: the helper sleeps a tick
 };

@@ -23,7 +23,7 @@ struct SlabContext {
   PageMap<Os>& map;
   MetadataArena<Os>& metadata;
   SpanPool<Os>& pool;
-  std::atomic<std::uint32_t> tick{1};  // coarse time, for telling which slabs are cold
+  std::atomic<std::uint32_t> tick{0};  // coarse time, for telling which slabs are cold
 };
 
 /// A bin's numbers at one moment.

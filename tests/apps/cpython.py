@@ -10,11 +10,11 @@ from proof import Allocator, Failure
 # Chosen for what they do to memory (containers, buffers, the collector, threads, fork, C modules),
 # and for not depending on the clock or the network.
 MODULES = """
-    list dict set tuple bytes unicode deque array memoryview buffer sort heapq itertools collections
+    list dict set tuple bytes unicode deque array memoryview sort itertools collections
     ordered_dict gc weakref weakset finalization threading thread threading_local threadedtempfile
     queue json re pickle marshal zlib struct mmap fork1 subprocess memoryio ast compile coroutines
     generators exceptions tracemalloc ctypes descr functools decimal long pyexpat xml_etree_c
-    hashlib copy datetime interpreters
+    hashlib copy interpreters
 """.split()
 
 

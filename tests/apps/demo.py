@@ -288,6 +288,8 @@ def main() -> None:
             app = App("demo", lib, folder)
             app.tested = dataclasses.replace(
                 app.tested, name=lib.name.removeprefix("lib").split(".")[0])
+            # A library that cannot win is refused now, not after the first minute.
+            app.run([find("python3", "python3"), "-c", "pass"], app.tested)
             found = measure(app, arguments.runs, arguments.only or list(PROGRAMS_SHOWN))
             if arguments.json != "-":
                 show(found, app, arguments.runs)

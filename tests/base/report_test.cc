@@ -23,8 +23,7 @@ TEST_F(ReportTest, InvalidFree) {
   EXPECT_THROW(TestReport::invalid_free(pointer_), FakeOsAbort);
   EXPECT_EQ(FakeOs::stderr_text(),
             report_line("invalid-free",
-                        "expected a block of this heap, and this address never was one",
-                        pointer_));
+                        "expected a block of this heap, and this address never was one", pointer_));
 }
 
 TEST_F(ReportTest, InteriorPointer) {

@@ -52,7 +52,8 @@ TEST(TextBuffer, WritesPointersInHexadecimal) {
 
 TEST(TextBuffer, CutsOffWhatDoesNotFit) {
   TextBuffer<8> buffer;
-  buffer << "0123" << "456789";
+  buffer << "0123"
+         << "456789";
   EXPECT_EQ(contents(buffer), "0123456");
   buffer << "more" << std::uint64_t{99} << static_cast<const void*>(&buffer);
   EXPECT_EQ(contents(buffer), "0123456");

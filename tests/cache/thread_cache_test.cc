@@ -14,7 +14,7 @@
 namespace carrel::core {
 namespace {
 
-constexpr std::uint8_t kSmall = size_class_for(32);   // grouped: less than a cache line
+constexpr std::uint8_t kSmall = size_class_for(32);  // grouped: less than a cache line
 constexpr std::uint8_t kMiddle = size_class_for(256);
 
 class ThreadCacheTest : public FakeOsTest {

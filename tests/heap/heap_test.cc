@@ -169,7 +169,8 @@ TEST_F(HeapTest, ACachedPairNeverCallsTheSystemOrTheSlabs) {
 TEST_F(HeapTest, FreeingTouchesNoBlock) {
   const std::vector<char*> blocks = allocate_many(2000, 4096);
   ASSERT_GT(heap_->purge() + 1, 0u);
-  for (char* block : blocks) FakeOs::purge(at_address<void>(align_down(address_of(block), 4096)), 4096);
+  for (char* block : blocks)
+    FakeOs::purge(at_address<void>(align_down(address_of(block), 4096)), 4096);
   std::size_t resident = 0;
   free_all(blocks);
   for (char* block : blocks) {
@@ -182,7 +183,8 @@ TEST_F(HeapTest, FreeingTouchesNoBlock) {
 // --- calloc ---------------------------------------------------------------------------
 
 TEST_F(HeapTest, ZeroedBlocksAreZero) {
-  for (const std::size_t size : {1u, 16u, 100u, 4096u, 32768u, 32769u, 65536u, 200'000u, 5'000'000u}) {
+  for (const std::size_t size :
+       {1u, 16u, 100u, 4096u, 32768u, 32769u, 65536u, 200'000u, 5'000'000u}) {
     for (int round = 0; round < 3; ++round) {
       auto* block = static_cast<char*>(heap_->zero_allocate(size));
       ASSERT_NE(block, nullptr);

@@ -61,8 +61,7 @@ TEST_F(MisuseTest, AddressesOfTheWindowThatWereNeverAdded) {
   const std::size_t end = heap_->map().granule_count();
   expect_all_report("invalid-free", heap_->map().address(end));
   expect_all_report("invalid-free", heap_->map().address(end + 1000));
-  expect_all_report("invalid-free",
-                    heap_->map().address(heap_->map().window_granules() - 1));
+  expect_all_report("invalid-free", heap_->map().address(heap_->map().window_granules() - 1));
 }
 
 TEST_F(MisuseTest, ALargeBlockFreedTwice) {
@@ -92,7 +91,8 @@ TEST_F(MisuseTest, ALargeBlockFreedTwiceBetweenOthers) {
 
 TEST_F(MisuseTest, PointersIntoALargeBlock) {
   char* block = allocate(300'000);
-  for (const std::size_t off : {std::size_t{1}, std::size_t{16}, std::size_t{4096}, std::size_t{65'535}}) {
+  for (const std::size_t off :
+       {std::size_t{1}, std::size_t{16}, std::size_t{4096}, std::size_t{65'535}}) {
     expect_all_report("interior-pointer", block + off);
   }
   expect_all_report("interior-pointer", block + kGranuleBytes);

@@ -17,7 +17,8 @@ struct Complaint {
   bool operator==(const Complaint&) const = default;
 };
 void PrintTo(const Complaint& complaint, std::ostream* out) {
-  *out << complaint.key << "=" << complaint.value << " (" << static_cast<int>(complaint.error) << ")";
+  *out << complaint.key << "=" << complaint.value << " (" << static_cast<int>(complaint.error)
+       << ")";
 }
 
 std::vector<Complaint> complaints;
@@ -60,7 +61,13 @@ TEST(Options, EveryKeyTakesItsLimits) {
 TEST(Options, EveryKeyRefusesWhatIsBeyondItsLimits) {
   for (const OptionSpec& spec : kOptionTable) {
     std::vector<std::string> bad = {std::to_string(std::uint64_t{spec.maximum} + 1),
-                                    "99999999999999999999", "-1", "1x", "x", "", "0x1", "1.5"};
+                                    "99999999999999999999",
+                                    "-1",
+                                    "1x",
+                                    "x",
+                                    "",
+                                    "0x1",
+                                    "1.5"};
     if (spec.minimum > 0) bad.push_back(std::to_string(spec.minimum - 1));
     for (const std::string& value : bad) {
       const Options options = parse(std::string(spec.key) + "=" + value);
@@ -146,11 +153,18 @@ TEST(Options, WhileRunningOnlySomeMayChange) {
 
 TEST(OptionNames, TheNearestKeyIsTheOneMeant) {
   const std::pair<const char*, const char*> typos[] = {
-      {"decay", "decay_ms"},          {"decay-ms", "decay_ms"},   {"decayms", "decay_ms"},
-      {"purge_thred", "purge_thread"}, {"purgethread", "purge_thread"},
-      {"cache_kb", "cache_kib"},      {"cache", "cache_kib"},     {"shard", "shards"},
-      {"sahrds", "shards"},           {"stats_on_exit", "stats_at_exit"},
-      {"verbos", "verbose"},          {"hugepages", "huge_pages"},
+      {"decay", "decay_ms"},
+      {"decay-ms", "decay_ms"},
+      {"decayms", "decay_ms"},
+      {"purge_thred", "purge_thread"},
+      {"purgethread", "purge_thread"},
+      {"cache_kb", "cache_kib"},
+      {"cache", "cache_kib"},
+      {"shard", "shards"},
+      {"sahrds", "shards"},
+      {"stats_on_exit", "stats_at_exit"},
+      {"verbos", "verbose"},
+      {"hugepages", "huge_pages"},
   };
   for (const auto& [typo, meant] : typos) EXPECT_STREQ(nearest_option(typo).key, meant) << typo;
 }
@@ -173,7 +187,8 @@ TEST(OptionNames, EveryOptionExplainsItself) {
 
 TEST(OptionValues, TheNearestIsAlwaysValid) {
   for (const OptionSpec& spec : kOptionTable) {
-    for (const char* bad : {"", "-5", "99999999999999999999", "x", "7seven", "autoo", "nevr", "0x10"}) {
+    for (const char* bad :
+         {"", "-5", "99999999999999999999", "x", "7seven", "autoo", "nevr", "0x10"}) {
       const std::uint32_t nearest = nearest_value(spec, bad);
       EXPECT_GE(nearest, spec.minimum) << spec.key << "=" << bad;
       EXPECT_LE(nearest, spec.maximum) << spec.key << "=" << bad;

@@ -147,7 +147,7 @@ TEST_F(PurgerTest, WorkThatComesWhileTheThreadEndsIsNotForgotten) {
   // Whatever step of its end the thread has reached: at each of its last waits, free.
   std::uint64_t waits = 0;
   {
-    free_mib(50);
+    free_mib(4);
     FakeOs::run_thread();
     waits = FakeOs::calls(OsCall::kWait);
   }
@@ -158,9 +158,9 @@ TEST_F(PurgerTest, WorkThatComesWhileTheThreadEndsIsNotForgotten) {
   for (at = 1; at <= waits; ++at) {
     renew();
     seen = 0;
-    free_mib(50);
+    free_mib(4);
     FakeOs::settings.before_call = [](OsCall call, void*, std::size_t) {
-      if (call == OsCall::kWait && ++seen == at) self->free_mib(50);
+      if (call == OsCall::kWait && ++seen == at) self->free_mib(4);
     };
     while (FakeOs::run_thread()) {
     }
@@ -236,6 +236,7 @@ TEST_F(PurgerTest, WithoutTheThreadSlowPathsGiveMemoryBack) {
 }
 
 TEST_F(PurgerTest, WithoutTheThreadFreeMemoryIsBounded) {
+  FakeOs::advance_ms(10'000);
   TestTls::options_text = "purge_thread=0,decay_ms=20000";
   const std::vector<char*> kept = allocate_many(40, kMiB);
   free_mib(200);

@@ -38,8 +38,8 @@ TEST_F(ReallocTest, NullAllocates) {
 }
 
 TEST_F(ReallocTest, ContentsSurviveEveryChangeOfSize) {
-  const std::size_t sizes[] = {1,         16,        17,         100,       1000,      4097,
-                               32'768,    32'769,    65'536,     65'537,    200'000,   300'000,
+  const std::size_t sizes[] = {1,         16,        17,         100,      1000,    4097,
+                               32'768,    32'769,    65'536,     65'537,   200'000, 300'000,
                                2'000'000, 3'000'000, 10'000'000, 5'000'000};
   for (const std::size_t from : sizes) {
     for (const std::size_t to : sizes) {

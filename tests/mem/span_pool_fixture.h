@@ -19,7 +19,9 @@ class SpanPoolFixture : public FakeOsTest {
     return pool_.allocate(count, align, SpanState::kLarge);
   }
   char* start_of(const Span* span) const { return map_.address(span->first); }
-  static std::size_t bytes_of(const Span* span) { return std::size_t{span->count} << kGranuleShift; }
+  static std::size_t bytes_of(const Span* span) {
+    return std::size_t{span->count} << kGranuleShift;
+  }
 
   /// Writes to every page.
   void touch(const Span* span, char value = 1) {

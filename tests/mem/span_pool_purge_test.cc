@@ -250,7 +250,8 @@ TEST_F(SpanPoolPurge, WorksWithLargePages) {
     SpanPool<FakeOs> pool(map, metadata);
     ASSERT_TRUE(map.initialize(kPoolWindow));
     std::vector<Span*> spans;
-    for (std::uint32_t i = 0; i < 100; ++i) spans.push_back(pool.allocate(1 + i % 5, 1, SpanState::kLarge));
+    for (std::uint32_t i = 0; i < 100; ++i)
+      spans.push_back(pool.allocate(1 + i % 5, 1, SpanState::kLarge));
     std::size_t released = 0;
     for (std::size_t i = 0; i < spans.size(); i += 2) {
       released += spans[i]->count;

@@ -93,8 +93,8 @@ TEST_P(RandomPool, KeepsItsPromises) {
     const bool few = live.size() < 5 || (live.size() < 200 && step % 500 < 250);
     Live* victim = live.empty() ? nullptr : &live[random() % live.size()];
     if (what < 45 && few) {
-      const auto count = static_cast<std::uint32_t>(1 + (random() % 8 == 0 ? random() % 200
-                                                                           : random() % 20));
+      const auto count =
+          static_cast<std::uint32_t>(1 + (random() % 8 == 0 ? random() % 200 : random() % 20));
       const std::uint32_t align = random() % 6 == 0 ? 1u << random() % 7 : 1;
       Span* span = allocate(count, align);
       if (span == nullptr) {
@@ -151,12 +151,13 @@ TEST_P(RandomPool, KeepsItsPromises) {
   EXPECT_EQ(walk().touched, 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Settings, RandomPool,
-    ::testing::Combine(::testing::Range(1u, 5u), ::testing::ValuesIn(kSettings)),
-    [](const auto& one) {
-      return std::to_string(std::get<0>(one.param)) + "_" + std::get<1>(one.param).name;
-    });
+INSTANTIATE_TEST_SUITE_P(Settings, RandomPool,
+                         ::testing::Combine(::testing::Range(1u, 5u),
+                                            ::testing::ValuesIn(kSettings)),
+                         [](const auto& one) {
+                           return std::to_string(std::get<0>(one.param)) + "_" +
+                                  std::get<1>(one.param).name;
+                         });
 
 }  // namespace
 }  // namespace carrel::core

@@ -375,14 +375,10 @@ struct Attempt {
 void PrintTo(const Attempt& attempt, std::ostream* out) { *out << attempt.name; }
 
 constexpr Attempt kAttempts[] = {
-    {"allocate",
-     [](SpanPool<FakeOs>& pool, Span*) {
-       return pool.allocate(700, 1, SpanState::kLarge) != nullptr;
-     }},
-    {"allocate aligned",
-     [](SpanPool<FakeOs>& pool, Span*) {
-       return pool.allocate(5, 4, SpanState::kLarge) != nullptr;
-     }},
+    {"allocate", [](SpanPool<FakeOs>& pool,
+                    Span*) { return pool.allocate(700, 1, SpanState::kLarge) != nullptr; }},
+    {"allocate aligned", [](SpanPool<FakeOs>& pool,
+                            Span*) { return pool.allocate(5, 4, SpanState::kLarge) != nullptr; }},
     {"allocate aligned and long",
      [](SpanPool<FakeOs>& pool, Span*) {
        return pool.allocate(700, 64, SpanState::kLarge) != nullptr;
@@ -390,7 +386,8 @@ constexpr Attempt kAttempts[] = {
     {"grow", [](SpanPool<FakeOs>& pool, Span* victim) { return pool.grow_in_place(victim, 900); }},
     {"grow a little",
      [](SpanPool<FakeOs>& pool, Span* victim) { return pool.grow_in_place(victim, 31); }},
-    {"shrink", [](SpanPool<FakeOs>& pool, Span* victim) { return pool.shrink_in_place(victim, 1); }},
+    {"shrink",
+     [](SpanPool<FakeOs>& pool, Span* victim) { return pool.shrink_in_place(victim, 1); }},
     {"purge",
      [](SpanPool<FakeOs>& pool, Span*) { return pool.purge_older_than(0, SIZE_MAX) != 0; }},
     {"purge what is old",
@@ -453,15 +450,17 @@ TEST_P(SpanPoolExhaustion, LeavesTheInvariantsWholeAtEveryStep) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Attempts, SpanPoolExhaustion,
-    ::testing::Combine(::testing::ValuesIn(kAttempts), ::testing::Range(-1, 4)),
-    [](const auto& one) {
-      std::string name = std::get<0>(one.param).name;
-      for (char& c : name) c = c == ' ' ? '_' : c;
-      const int spare = std::get<1>(one.param);
-      return spare < 0 ? name : name + "_with_" + std::to_string(spare) + "_descriptions";
-    });
+INSTANTIATE_TEST_SUITE_P(Attempts, SpanPoolExhaustion,
+                         ::testing::Combine(::testing::ValuesIn(kAttempts),
+                                            ::testing::Range(-1, 4)),
+                         [](const auto& one) {
+                           std::string name = std::get<0>(one.param).name;
+                           for (char& c : name) c = c == ' ' ? '_' : c;
+                           const int spare = std::get<1>(one.param);
+                           return spare < 0
+                                      ? name
+                                      : name + "_with_" + std::to_string(spare) + "_descriptions";
+                         });
 
 TEST_F(SpanPoolTest, WithoutMetadataFreeMemoryIsWholeAfterwards) {
   std::vector<Span*> spans;

@@ -272,6 +272,29 @@ TYPED_TEST(OsContract, HugePageAdviceChangesNothing) {
   EXPECT_TRUE(this->has_marks(p, 4 * kMiB, 19));
 }
 
+TYPED_TEST(OsContract, ADenseRangeKeepsItsContentsWhenItCollapses) {
+  constexpr std::size_t kHuge = 2 * kMiB;
+  FakeOs::settings.has_huge_pages = true;
+  char* p = this->reserve(2 * kHuge, kHuge);
+  ASSERT_TRUE(TypeParam::commit(p, 2 * kHuge));
+  this->mark(p, kHuge - 32 * this->page(), 20);
+  TypeParam::collapse_dense(p, kHuge);  // whether or not the system can
+  EXPECT_TRUE(this->has_marks(p, kHuge - 32 * this->page(), 20));
+  EXPECT_TRUE(is_zero(p + kHuge - 32 * this->page(), 32 * this->page()));
+  EXPECT_TRUE(is_zero(p + kHuge, kHuge));
+}
+
+TYPED_TEST(OsContract, ASparseRangeDoesNotCollapse) {
+  constexpr std::size_t kHuge = 2 * kMiB;
+  FakeOs::settings.has_huge_pages = true;
+  char* p = this->reserve(kHuge, kHuge);
+  ASSERT_TRUE(TypeParam::commit(p, kHuge));
+  EXPECT_FALSE(TypeParam::collapse_dense(p, kHuge)) << "nothing of it is resident";
+  this->mark(p, kHuge / 2, 21);
+  EXPECT_FALSE(TypeParam::collapse_dense(p, kHuge)) << "half of it is";
+  EXPECT_TRUE(this->has_marks(p, kHuge / 2, 21));
+}
+
 TYPED_TEST(OsContract, WaitReturnsAtOnceWhenTheWordDiffers) {
   std::atomic<std::uint32_t> word{1};
   TypeParam::wait(word, 0, 0);

@@ -122,7 +122,8 @@ TEST(EarlyEnvironment, SkipsEntriesLongerThanItsWindow) {
 
 TEST(EarlyEnvironment, ManyShortEntries) {
   std::vector<std::string> entries;
-  for (int i = 0; i < 2000; ++i) entries.push_back("N" + std::to_string(i) + "=" + std::to_string(i));
+  for (int i = 0; i < 2000; ++i)
+    entries.push_back("N" + std::to_string(i) + "=" + std::to_string(i));
   entries.push_back(entry("cache_kib=8"));
   EXPECT_EQ(probe(entries), "11:cache_kib=8");
 }

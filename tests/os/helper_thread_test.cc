@@ -158,7 +158,7 @@ TEST_F(HelperThread, TheProcessEndsWithoutWaitingForIt) {
   if (child == 0) {
     may_end = false;
     ::_exit(LinuxOs::start_thread(observe) && becomes_true([] { return runs.load() == 1; }) ? 7
-                                                                                           : 1);
+                                                                                            : 1);
   }
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);

@@ -83,8 +83,7 @@ TEST(LinuxMemory, TheLimitIsFeltAsARefusal) {
     const rlimit limit = {.rlim_cur = kGiB, .rlim_max = kGiB};
     if (::setrlimit(RLIMIT_AS, &limit) != 0) return false;
     return LinuxOs::reserve(2 * kGiB, LinuxOs::page_bytes()) == nullptr &&
-           LinuxOs::map(nullptr, 2 * kGiB) == nullptr &&
-           LinuxOs::map(nullptr, kMiB) != nullptr;
+           LinuxOs::map(nullptr, 2 * kGiB) == nullptr && LinuxOs::map(nullptr, kMiB) != nullptr;
   }));
 }
 

@@ -77,8 +77,7 @@ TEST_F(ShardsTest, ADoubleFreeInAMixedBatchIsReported) {
   initialize(2);
   const std::vector<char*> a = take(0, kId, 3);
   const std::vector<char*> b = take(1, kId, 3);
-  expect_report("double-free", b[1],
-                [&] { give(kId, {a[0], b[1], a[1], b[0], b[1]}); });
+  expect_report("double-free", b[1], [&] { give(kId, {a[0], b[1], a[1], b[0], b[1]}); });
 }
 
 TEST_F(ShardsTest, VisitsEveryBinInTheOrderOfTheirLocks) {

@@ -155,8 +155,9 @@ TEST_F(SlabBinTest, ABlockGivenTwiceIsReported) {
 
 TEST_F(SlabBinTest, ABlockTwiceInABatchIsReported) {
   const std::vector<char*> blocks = take(0, kId, 5);
-  expect_report("double-free", blocks[1],
-                [&] { give(kId, {blocks[0], blocks[1], blocks[3], blocks[1]}); });
+  expect_report("double-free", blocks[1], [&] {
+    give(kId, {blocks[0], blocks[1], blocks[3], blocks[1]});
+  });
 }
 
 TEST_F(SlabBinTest, ABlockOfAReleasedSlabIsReported) {

@@ -31,15 +31,16 @@ class SlabFixture : public FakeOsTest {
       const std::uint32_t got =
           shards_.take(shard, id, array + want, static_cast<std::uint32_t>(want));
       if (got == 0) break;
-      for (std::uint32_t i = 0; i < got; ++i) blocks.push_back(static_cast<char*>(array[want - 1 - i]));
+      for (std::uint32_t i = 0; i < got; ++i)
+        blocks.push_back(static_cast<char*>(array[want - 1 - i]));
     }
     return blocks;
   }
   void give(std::uint8_t id, const std::vector<char*>& blocks) {
     for (std::size_t at = 0; at < blocks.size(); at += 256) {
-      std::vector<void*> batch(blocks.begin() + static_cast<std::ptrdiff_t>(at),
-                               blocks.begin() + static_cast<std::ptrdiff_t>(
-                                                    std::min(at + 256, blocks.size())));
+      std::vector<void*> batch(
+          blocks.begin() + static_cast<std::ptrdiff_t>(at),
+          blocks.begin() + static_cast<std::ptrdiff_t>(std::min(at + 256, blocks.size())));
       shards_.give(id, batch.data(), static_cast<std::uint32_t>(batch.size()));
     }
   }

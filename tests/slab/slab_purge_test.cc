@@ -49,7 +49,8 @@ class SlabPurge : public SlabFixture, public ::testing::WithParamInterface<Purge
     const std::size_t end = std::size_t{info_.slots} * info_.slot_bytes;
     std::size_t bytes = 0;
     for (std::size_t at = 0; at + page <= end; at += page) {
-      const auto next = live.lower_bound(base + at - std::min(at, std::size_t{info_.slot_bytes - 1}));
+      const auto next =
+          live.lower_bound(base + at - std::min(at, std::size_t{info_.slot_bytes - 1}));
       if (next == live.end() || *next >= base + at + page) bytes += page;
     }
     return bytes;
@@ -146,13 +147,11 @@ TEST_P(SlabPurge, RefusalChangesNothing) {
   EXPECT_EQ(take(0, id_, info_.slots - 1).size(), info_.slots - 1);
 }
 
-INSTANTIATE_TEST_SUITE_P(Classes, SlabPurge, ::testing::ValuesIn(purge_cases()),
-                         [](const auto& one) {
-                           return std::to_string(slot_bytes_for(
-                                      static_cast<std::uint8_t>(one.param.id))) +
-                                  "_bytes_pages_of_" +
-                                  std::to_string(one.param.page_bytes / kKiB) + "_KiB";
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Classes, SlabPurge, ::testing::ValuesIn(purge_cases()), [](const auto& one) {
+      return std::to_string(slot_bytes_for(static_cast<std::uint8_t>(one.param.id))) +
+             "_bytes_pages_of_" + std::to_string(one.param.page_bytes / kKiB) + "_KiB";
+    });
 
 // --- what happens while the system is at it -------------------------------------------
 

@@ -181,12 +181,10 @@ TEST_P(SlabTest, WithoutMetadataItIsNotMade) {
   EXPECT_EQ(make_slab(&other, id_, 0, metadata_), !needs_metadata);
 }
 
-INSTANTIATE_TEST_SUITE_P(Classes, SlabTest, ::testing::Range(1, kClassCount + 1),
-                         [](const auto& one) {
-                           return std::to_string(slot_bytes_for(
-                                      static_cast<std::uint8_t>(one.param))) +
-                                  "_bytes";
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Classes, SlabTest, ::testing::Range(1, kClassCount + 1), [](const auto& one) {
+      return std::to_string(slot_bytes_for(static_cast<std::uint8_t>(one.param))) + "_bytes";
+    });
 
 }  // namespace
 }  // namespace carrel::core

@@ -46,8 +46,8 @@ WalkTotals walk_pool(const PageMap<Os>& map, const SpanPool<Os>& pool,
     const SpanState state = span->state;
     switch (state) {
       case SpanState::kFree: {
-        EXPECT_EQ(last_free, nullptr) << "free spans at " << last_free->first << " and " << at
-                                      << " are neighbours";
+        EXPECT_EQ(last_free, nullptr)
+            << "free spans at " << last_free->first << " and " << at << " are neighbours";
         last_free = span;
         std::uint32_t touched = 0;
         for (std::uint32_t i = 0; i < span->count; ++i) {
@@ -66,8 +66,7 @@ WalkTotals walk_pool(const PageMap<Os>& map, const SpanPool<Os>& pool,
         break;
       case SpanState::kUnused:
       case SpanState::kPurging:
-        ADD_FAILURE() << "the span at " << at << " is in state "
-                      << static_cast<int>(state);
+        ADD_FAILURE() << "the span at " << at << " is in state " << static_cast<int>(state);
         break;
     }
     if (visit) visit(*span);

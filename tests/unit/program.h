@@ -89,11 +89,16 @@ class Program {
 
   std::size_t random_size() {
     switch (random_() % 10) {
-      case 0: return random_() % 3;  // zero among them
-      case 1: return random_() % (32 * kKiB + 2);
-      case 2: return 1 + random_() % (200 * kKiB);
-      case 3: return random_() % 4 == 0 ? 1 + random_() % (6 * kMiB) : 1 + random_() % kMiB;
-      default: return 1 + random_() % 1000;
+      case 0:
+        return random_() % 3;  // zero among them
+      case 1:
+        return random_() % (32 * kKiB + 2);
+      case 2:
+        return 1 + random_() % (200 * kKiB);
+      case 3:
+        return random_() % 4 == 0 ? 1 + random_() % (6 * kMiB) : 1 + random_() % kMiB;
+      default:
+        return 1 + random_() % 1000;
     }
   }
 
@@ -121,7 +126,8 @@ class Program {
   void resize_one(std::size_t index) {
     Block& block = live_[index];
     check(block);
-    const std::size_t size = random_() % 3 == 0 ? random_size() : block.size / 2 * (random_() % 5) + 1;
+    const std::size_t size =
+        random_() % 3 == 0 ? random_size() : block.size / 2 * (random_() % 5) + 1;
     auto* start = static_cast<char*>(heap_.reallocate(block.start, size, block.alignment));
     if (start == nullptr) {
       refuse();

@@ -7,99 +7,21 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <condition_variable>
-#include <map>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "base/bits.h"
+#include "os/fake/ledger.h"
 
 namespace carrel::core {
 namespace {
 
-enum class PageState { kReserved, kUsable };
-
-/// Which address ranges the code under test holds, and in what state.
-class Ledger {
- public:
-  void set(std::uintptr_t start, std::size_t bytes, PageState state) {
-    erase(start, bytes);
-    ranges_[start] = {start + bytes, state};
-    if (state == PageState::kUsable) usable_bytes_ += bytes;
-    bytes_ += bytes;
-    join(start);
-    join(start + bytes);
-  }
-
-  void erase(std::uintptr_t start, std::size_t bytes) {
-    split(start);
-    split(start + bytes);
-    auto at = ranges_.lower_bound(start);
-    while (at != ranges_.end() && at->first < start + bytes) {
-      const std::size_t size = at->second.end - at->first;
-      bytes_ -= size;
-      if (at->second.state == PageState::kUsable) usable_bytes_ -= size;
-      at = ranges_.erase(at);
-    }
-  }
-
-  /// Bytes of a range that are held in this state.
-  std::size_t bytes_in(std::uintptr_t start, std::size_t bytes, PageState state) const {
-    std::size_t total = 0;
-    auto at = ranges_.upper_bound(start);
-    if (at != ranges_.begin()) --at;
-    for (; at != ranges_.end() && at->first < start + bytes; ++at) {
-      const std::uintptr_t from = at->first < start ? start : at->first;
-      const std::uintptr_t to = at->second.end < start + bytes ? at->second.end : start + bytes;
-      if (from < to && at->second.state == state) total += to - from;
-    }
-    return total;
-  }
-
-  template <class Visit>
-  void for_each(Visit visit) const {
-    for (const auto& [start, range] : ranges_) visit(start, range.end, range.state);
-  }
-
-  std::size_t bytes() const { return bytes_; }
-  std::size_t usable_bytes() const { return usable_bytes_; }
-
- private:
-  struct Range {
-    std::uintptr_t end;
-    PageState state;
-  };
-
-  void split(std::uintptr_t at) {
-    auto range = ranges_.lower_bound(at);
-    if (range == ranges_.begin()) return;
-    --range;
-    if (range->second.end <= at) return;
-    ranges_[at] = range->second;
-    range->second.end = at;
-  }
-
-  /// Makes one of the ranges that meet here, if both are in the same state.
-  void join(std::uintptr_t at) {
-    auto right = ranges_.find(at);
-    if (right == ranges_.end() || right == ranges_.begin()) return;
-    auto left = std::prev(right);
-    if (left->second.end != at || left->second.state != right->second.state) return;
-    left->second.end = right->second.end;
-    ranges_.erase(right);
-  }
-
-  std::map<std::uintptr_t, Range> ranges_;
-  std::size_t bytes_ = 0;
-  std::size_t usable_bytes_ = 0;
-};
-
 constexpr std::size_t kCallCount = static_cast<std::size_t>(OsCall::kCallCount);
 constexpr const char* kCallNames[kCallCount] = {
-    "reserve",     "commit",      "map",          "unmap",        "purge", "move_pages",
-    "fresh_pages", "advise_huge", "advise_small", "start_thread", "wait"};
+    "reserve",     "commit",      "map",          "unmap",    "purge",        "move_pages",
+    "fresh_pages", "advise_huge", "advise_small", "collapse", "start_thread", "wait"};
 
 struct State {
   Ledger ledger;
@@ -122,6 +44,8 @@ std::thread real_thread;
 std::atomic<std::uint64_t> clock_ms{0};
 
 using Guard = std::lock_guard<std::mutex>;
+
+constexpr std::size_t kHugePageBytes = 2 * kMiB;
 
 /// The contract: no call changes errno.
 class ErrnoKeeper {
@@ -176,8 +100,9 @@ bool check_range(OsCall call, const void* p, std::size_t bytes, bool any_state =
   std::size_t held = state.ledger.bytes_in(address_of(p), bytes, PageState::kUsable);
   if (any_state) held += state.ledger.bytes_in(address_of(p), bytes, PageState::kReserved);
   if (held == bytes) return true;
-  violation(call, p, bytes, any_state ? "expected memory that was reserved or mapped"
-                                      : "expected memory that was committed or mapped");
+  violation(call, p, bytes,
+            any_state ? "expected memory that was reserved or mapped"
+                      : "expected memory that was committed or mapped");
   return false;
 }
 
@@ -186,15 +111,15 @@ bool within(std::size_t used, std::size_t more, std::size_t limit) {
 }
 
 void* real_map(void* place, std::size_t bytes, int protection, int flags) {
-  void* p = ::mmap(place, bytes, protection,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+  void* p =
+      ::mmap(place, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
   return p == MAP_FAILED ? nullptr : p;
 }
 
 /// Maps anywhere, at a multiple of `align`.
 void* real_map_aligned(std::size_t bytes, std::size_t align, int protection) {
-  const std::size_t slack = align > FakeOs::settings.page_bytes ? align
-                                                                : FakeOs::settings.page_bytes;
+  const std::size_t slack =
+      align > FakeOs::settings.page_bytes ? align : FakeOs::settings.page_bytes;
   auto* start = static_cast<char*>(real_map(nullptr, bytes + slack, protection, 0));
   if (start == nullptr) return nullptr;
   char* aligned = at_address<char>(align_up(address_of(start), align));
@@ -251,9 +176,8 @@ void* FakeOs::reserve(std::size_t bytes, std::size_t align) {
   if (!is_power_of_two(align) || bytes == 0 || bytes % settings.page_bytes != 0) {
     violation(OsCall::kReserve, nullptr, bytes, "expected whole pages and a power of two");
   }
-  const bool too_large =
-      bytes > settings.max_reservation_bytes ||
-      !within(state.ledger.bytes(), bytes, settings.address_space_limit);
+  const bool too_large = bytes > settings.max_reservation_bytes ||
+                         !within(state.ledger.bytes(), bytes, settings.address_space_limit);
   if (refused(too_large)) return nullptr;
   const std::size_t least = align < settings.page_bytes ? settings.page_bytes : align;
   void* p = real_map_aligned(bytes, least, PROT_NONE);
@@ -286,9 +210,8 @@ void* FakeOs::map(void* hint, std::size_t bytes) {
       address_of(hint) % settings.page_bytes != 0) {
     violation(OsCall::kMap, hint, bytes, "expected whole pages");
   }
-  const bool too_much =
-      !within(state.ledger.bytes(), bytes, settings.address_space_limit) ||
-      !within(state.ledger.usable_bytes(), bytes, settings.commit_budget_bytes);
+  const bool too_much = !within(state.ledger.bytes(), bytes, settings.address_space_limit) ||
+                        !within(state.ledger.usable_bytes(), bytes, settings.commit_budget_bytes);
   if (refused(too_much)) return nullptr;
   void* p = nullptr;
   void* place = hint != nullptr && !settings.ignore_hints ? hint : settings.map_place;
@@ -359,9 +282,23 @@ void FakeOs::advise_huge(void* p, std::size_t bytes, bool wanted) {
 }
 
 bool FakeOs::collapse_dense(void* p, std::size_t bytes) {
+  ErrnoKeeper keeper;
+  record(OsCall::kCollapse, p, bytes);
   Guard guard(state_lock);
-  check_range(OsCall::kAdviseHuge, p, bytes);
-  return false;
+  if (!check_range(OsCall::kCollapse, p, bytes)) return false;
+  if (address_of(p) % kHugePageBytes != 0 || bytes % kHugePageBytes != 0) {
+    violation(OsCall::kCollapse, p, bytes, "expected whole huge pages");
+    return false;
+  }
+  std::size_t resident = 0;
+  for_each_resident_page(address_of(p), bytes,
+                         [&](std::uintptr_t, std::size_t page) { resident += page; });
+  const bool sparse = resident < bytes - bytes / 16;
+  if (refused() || !settings.has_huge_pages || sparse) return false;
+  // What a huge page brings into memory reads as zero.
+  auto* bytes_of_range = static_cast<volatile char*>(p);
+  for (std::size_t at = 0; at < bytes; at += 4096) bytes_of_range[at] = bytes_of_range[at];
+  return true;
 }
 
 void FakeOs::wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,

@@ -25,6 +25,7 @@ enum class OsCall : std::uint8_t {
   kFreshPages,
   kAdviseHuge,
   kAdviseSmall,  // advise_huge() with wanted = false
+  kCollapse,
   kStartThread,
   kWait,
   kCallCount,
@@ -65,6 +66,7 @@ struct FakeOsSettings {
   bool refuse_move_pages = false;  // as before Linux 5.7
   bool refuse_fresh_pages = false;
   bool refuse_threads = false;
+  bool has_huge_pages = false;  // collapse_dense() works, with huge pages of 2 MiB
 
   /// Runs helper threads at once, as threads; otherwise they wait for run_thread().
   bool real_threads = false;
