@@ -1,9 +1,5 @@
-/* Allocation before main: in the program's .preinit_array, in constructors of every priority
- * and, with CARREL_TEST_RESOLVER, in an IFUNC resolver that runs while the dynamic linker is
- * still relocating. What was allocated there must be intact and freeable in main.
- *
- * A resolver runs before the main thread's thread-local storage has its initial values: it
- * reads as zero, and what is written to it is overwritten before main. */
+/* Allocation before main: in the program's .preinit_array and in constructors of every
+ * priority. What was allocated there must be intact and freeable in main. */
 #include "../support/check.h"
 #include "../support/override.h"
 
@@ -47,31 +43,6 @@ static void check_and_free_stage(Stage* stage) {
   }
 }
 
-#ifdef CARREL_TEST_RESOLVER
-
-static Stage resolver_stage;
-
-static int chosen_implementation(void) { return 42; }
-
-/* Relies on nothing but malloc, calloc and free: the C library is not initialised yet. */
-static int (*resolve_implementation(void))(void) {
-  allocate_stage(&resolver_stage);
-  return chosen_implementation;
-}
-
-int implementation(void) __attribute__((ifunc("resolve_implementation")));
-
-static void check_resolver(void) {
-  CHECK_EQ(implementation(), 42);
-  check_and_free_stage(&resolver_stage);
-}
-
-#else
-
-static void check_resolver(void) {}
-
-#endif
-
 static void in_preinit(int argc, char** argv, char** envp) {
   (void)argc;
   (void)argv;
@@ -96,7 +67,6 @@ __attribute__((destructor(101))) static void last_destructor(void) {
 
 int main(void) {
   require_override();
-  check_resolver();
   check_and_free_stage(&preinit_stage);
   check_and_free_stage(&first_stage);
   check_and_free_stage(&late_stage);
