@@ -3,6 +3,7 @@
 // null, live blocks keep their contents, the program goes on, everything succeeds once
 // memory is to be had, and in the end nothing has leaked.
 #include "program.h"
+#include "sanitizers.h"
 
 namespace carrel::core {
 namespace {
@@ -122,12 +123,13 @@ TEST_F(Scarcity, ABudgetIsUsedUpAndComesBack) {
 }
 
 TEST_F(Scarcity, AnAddressSpaceLimitIsUsedUpAndComesBack) {
-  for (const std::size_t size : {16u, 1000u, 100'000u, 3'000'000u}) {
+  if (kAddressSanitizer) GTEST_SKIP() << "its own mappings lie between ours, beyond any limit";
+  for (const std::size_t size : {1000u, 100'000u, 3'000'000u}) {
     SCOPED_TRACE(size);
     renew();
-    FakeOs::settings.address_space_limit = 64 * kMiB;
+    FakeOs::settings.address_space_limit = 300 * kMiB;
     exhaust_repeatedly(size);
-    EXPECT_GE(heap_->pool().totals().added << kGranuleShift, 52 * kMiB);
+    EXPECT_GE(heap_->pool().totals().added << kGranuleShift, 260 * kMiB);
     expect_clean();
   }
 }

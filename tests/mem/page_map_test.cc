@@ -244,7 +244,7 @@ TEST_F(LimitedPageMap, AMappingOutsideItsWindowIsGivenBack) {
   extend(4);
   const std::size_t before = FakeOs::address_space_bytes();
   FakeOs::settings.ignore_hints = true;
-  FakeOs::settings.map_place = reinterpret_cast<void*>(std::uintptr_t{0x10'0000'0000});
+  FakeOs::settings.map_place = map_.address(0) - 64 * kMiB;
   EXPECT_TRUE(extension_fails(4));
   EXPECT_EQ(FakeOs::address_space_bytes(), before);
 }
