@@ -3,7 +3,7 @@
 declare module "d3-flame-graph" {
   import type { Selection } from "d3-selection";
   interface FlameGraph {
-    (selection: Selection<HTMLElement, any, null, undefined>): void;
+    (selection: Selection<any, any, null, undefined>): void;
     width(pixels: number): FlameGraph;
     cellHeight(pixels: number): FlameGraph;
     minFrameSize(pixels: number): FlameGraph;
