@@ -1,7 +1,7 @@
 // The flame graph: call sites by what they cost, switchable between measures. Frames are reachable
 // by keyboard: Tab enters, arrows walk (up to the caller, down to the callee), Enter zooms.
 
-import { flamegraph } from "d3-flame-graph";
+import flamegraph from "d3-flame-graph";
 import { select } from "d3-selection";
 import type { Analysis, Frame, Stack } from "./document";
 import { choice, el, onWidth, section } from "./dom";

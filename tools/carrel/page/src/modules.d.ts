@@ -18,7 +18,7 @@ declare module "d3-flame-graph" {
     search(term: string): void;
     clear(): void;
   }
-  export function flamegraph(): FlameGraph;
+  export default function flamegraph(): FlameGraph;
 }
 
 declare module "*.css" {
