@@ -2,8 +2,12 @@
 #include "cli/command.h"
 
 #include <algorithm>
+#include <charconv>
 #include <memory>
+#include <system_error>
 #include <utility>
+
+#include "base/error.h"
 
 namespace carrel::tools {
 
@@ -33,6 +37,22 @@ std::vector<std::string>& program_argument(CLI::App& command, bool required) {
   CLI::Option* option = command.add_option("CMD", words, "the program and its arguments, after --");
   if (required) option->required();
   return words;
+}
+
+std::uint64_t parse_bytes(const std::string& text) {
+  std::uint64_t value = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, value);
+  const std::string unit(rest, end);
+  unsigned shift = 0;
+  if (unit == "K" || unit == "k") shift = 10;
+  if (unit == "M" || unit == "m") shift = 20;
+  if (unit == "G" || unit == "g") shift = 30;
+  if (error != std::errc{} || (shift == 0 && !unit.empty()) ||
+      value > (~std::uint64_t{0} >> shift)) {
+    throw UserError("'{}' is no size; write a number of bytes, or 64K, 100M, 2G", text);
+  }
+  return value << shift;
 }
 
 }  // namespace carrel::tools

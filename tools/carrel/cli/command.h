@@ -9,6 +9,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -42,5 +43,8 @@ struct Registration {
 // Declares "-- CMD..." as the rest of the command line and returns where the words will be. The
 // vector lives as long as the program. `required` false allows none at all.
 std::vector<std::string>& program_argument(CLI::App& command, bool required = true);
+
+// "512K", "2G", "1000": bytes, in powers of 1024. Throws UserError.
+std::uint64_t parse_bytes(const std::string& text);
 
 }  // namespace carrel::tools

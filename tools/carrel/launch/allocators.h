@@ -32,6 +32,10 @@ std::vector<Allocator> parse_allocators(std::string_view list);
 // Which file malloc comes from and what is known of it: build id, version.
 LibraryInfo describe(const Allocator& allocator);
 
+// The same for any library that serves malloc; name from the file's name.
+LibraryInfo describe_library(const std::filesystem::path& path);
+std::string allocator_name_of(const std::filesystem::path& library);
+
 // The environment for a program on `allocator`: this process's with LD_PRELOAD set to `in_front`
 // (the hook, a check library), then the allocator, then what LD_PRELOAD already held.
 std::vector<std::string> environment_for(const Allocator& allocator,
