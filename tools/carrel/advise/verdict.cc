@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
+#include <cstring>
 #include <optional>
 #include <vector>
 
@@ -16,6 +18,7 @@ namespace carrel::tools {
 
 namespace {
 
+constexpr double kWorthNaming = 0.01;  // of the other resource, in the headline
 constexpr const char* kHardenedNames[] = {"scudo", "hardened_malloc", "carrel-secure"};
 
 const char* goal_word(Goal goal) {
@@ -44,9 +47,21 @@ std::string ratio_words(const Interval& ratio) {
   return fmt::format("{:.3f} ({:.3f} to {:.3f})", ratio.median, ratio.low, ratio.high);
 }
 
-// "9.0% less", "4.1% more".
+// "9.0% less", "4.1% more", "as much".
 std::string change_words(double ratio) {
+  if (std::fabs(ratio - 1) < 0.0005) return "as much";
   return ratio <= 1 ? percent(1 - ratio) + " less" : percent(ratio - 1) + " more";
+}
+
+// As a shell takes it.
+std::string quoted(const std::string& word) {
+  const bool plain = !word.empty() && std::all_of(word.begin(), word.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || std::strchr("_-./=:,+@%", c) != nullptr;
+  });
+  if (plain) return word;
+  std::string out = "'";
+  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
 }
 
 struct Candidate {
@@ -284,7 +299,7 @@ class Decision {
     }
     std::string headline = fmt::format("Use {}: {} {}", best->name,
                                        change_words(best->ratio.median), title(field_->metric));
-    if (best->other) {
+    if (best->other && std::fabs(best->other->median - 1) >= kWorthNaming) {
       headline += fmt::format(" and {} {}", change_words(best->other->median),
                               title(other_metric(options_.goal)));
     }
@@ -328,7 +343,7 @@ class Decision {
     } else {
       std::string command;
       for (const Json& word : document_.at("program").at("command")) {
-        command += " " + word.get<std::string>();
+        command += " " + quoted(word.get<std::string>());
       }
       use_ = "LD_PRELOAD=" + candidate.path + command;
     }

@@ -68,6 +68,12 @@ std::string comparison_table(const nlohmann::ordered_json& comparison) {
       if (!known(metric)) metrics.push_back(metric);
     }
   }
+  const auto rank = [](const std::string& metric) {
+    return metric == "cpu_s" ? 0 : metric == "wall_s" ? 1 : metric == "peak_rss_bytes" ? 2 : 3;
+  };
+  std::stable_sort(metrics.begin(), metrics.end(), [&](const auto& a, const auto& b) {
+    return rank(a) < rank(b);
+  });
   std::vector<std::vector<std::string>> rows = {{"allocator"}};
   for (const std::string& metric : metrics) {
     rows[0].push_back(metric_title(metric));

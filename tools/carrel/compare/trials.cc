@@ -51,7 +51,8 @@ nlohmann::ordered_json TrialResults::json() const {
   Json allocators = Json::array();
   for (const Trial& trial : trials) {
     Json entry = {{"name", trial.allocator.name},
-                  {"path", trial.library.path},
+                  {"path", trial.allocator.is_system() ? trial.library.path
+                                                       : trial.allocator.library.string()},
                   {"version", trial.library.version},
                   {"build_id", trial.library.build_id}};
     if (!trial.failed.empty()) {
