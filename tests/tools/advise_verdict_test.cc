@@ -148,8 +148,7 @@ TEST(Verdict, HardenedIsNamedWithItsPrice) {
 TEST(Verdict, AReplayThatIsNotFaithfulDecidesNothing) {
   Json measured = document(0.2);
   measured["replay"] = comparison({{"glibc", 1, 1}, {"carrel", 0.5, 1}}, 0.01);
-  measured["fidelity"] = {{"within", false},
-                          {"checks", {{{"what", "peak RSS"}, {"ok", false}}}}};
+  measured["fidelity"] = {{"within", false}, {"checks", {{{"what", "peak RSS"}, {"ok", false}}}}};
   EXPECT_EQ(decide(measured, {}).at("exit_code"), kExitInconclusive);
 }
 

@@ -1,6 +1,6 @@
 """The report in a headless Chromium: it loads without a word on the console and without asking for
-anything, draws what the document says, redraws when a view is switched, obeys the keyboard, and fits
-a phone and a desktop, light and dark.
+anything, draws what the document says, redraws when a view is switched, obeys the keyboard, and
+fits a phone and a desktop, light and dark.
 
     python3 report_page_test.py --carrel build/release/bin/carrel [--keep FOLDER]
 """
@@ -77,7 +77,8 @@ class ReportPage(unittest.TestCase):
         seen = {}
         for measure in ("bytes", "allocations", "peak_bytes", "leaked_bytes", "temporary"):
             pick(self.page, "flame-measure", measure)
-            self.page.wait(f"document.getElementById('flame-chart').dataset.measure === '{measure}'")
+            self.page.wait("document.getElementById('flame-chart').dataset.measure === "
+                           f"'{measure}'")
             self.page.wait("document.querySelectorAll('#flame-chart g.frame').length > 5")
             seen[measure] = self.page.run(
                 "[...document.querySelectorAll('#flame-chart g.frame')]"

@@ -127,9 +127,8 @@ class Decision {
     const bool replayed = document_.contains("replay");
     if (document_.contains("fidelity")) note_fidelity();
     if (real) field_ = field_of(document_.at("comparison"), options_.goal, "in real runs");
-    if (!real && replayed && faithful_) {
-      field_ = field_of(document_.at("replay"), options_.goal, "in replays");
-    }
+    if (replayed && faithful_) predicted_ = prediction();
+    if (!real) field_ = predicted_;
     if (field_ && !field_->baseline.empty()) current_ = field_->baseline;
     if (options_.goal == Goal::kCpu && !options_.hardened && below_ceiling()) return finish();
     if (!field_ && replayed && !faithful_) {
@@ -186,6 +185,47 @@ class Decision {
              faithful_ ? fmt::format("{} checks", fidelity.at("checks").size()) : worst);
   }
 
+  // A replay holds nothing but the allocator's work. Of the program's CPU time that is only a
+  // share: the measured one, else what the replay itself took of the recorded run's CPU time.
+  std::optional<Field> prediction() const {
+    const Json& replay = document_.at("replay");
+    Field field = field_of(replay, options_.goal, "predicted by replay");
+    if (options_.goal != Goal::kCpu) return field;
+    double share = ceiling_ ? ceiling_->median : 0;
+    if (!ceiling_) {
+      const double cpu_s = document_.at("program").value("cpu_s", 0.0);
+      for (const Json& entry : replay.at("allocators")) {
+        if (entry.value("name", "") != field.baseline || !entry.contains("metrics")) continue;
+        share = cpu_s > 0 ? interval(entry.at("metrics").at("cpu_s")).median / cpu_s : 0;
+      }
+      if (share <= 0) return std::nullopt;
+      share = std::min(share, 1.0);
+    }
+    field.noise *= share;
+    for (Candidate& candidate : field.candidates) {
+      for (double* value : {&candidate.ratio.median, &candidate.ratio.low, &candidate.ratio.high}) {
+        *value = 1 - share * (1 - *value);
+      }
+    }
+    return field;
+  }
+
+  // What the replay had said of an allocator that real runs decided about.
+  void note_prediction(const Candidate& candidate) {
+    if (!predicted_ || !document_.contains("comparison")) return;
+    for (const Candidate& one : predicted_->candidates) {
+      if (one.name != candidate.name) continue;
+      evidence("the same, predicted by replay", fmt::format("{:.3f}", one.ratio.median),
+               fmt::format("95% interval {:.3f} to {:.3f}", one.ratio.low, one.ratio.high));
+      const double tolerance = std::max(options_.min_gain, field_->noise);
+      if (std::fabs(one.ratio.median - candidate.ratio.median) > tolerance) {
+        doubts_.push_back(fmt::format("the replay had predicted {} for {}, real runs show {}",
+                                      change_words(one.ratio.median), one.name,
+                                      change_words(candidate.ratio.median)));
+      }
+    }
+  }
+
   // Step 1. The upper bound counts: a share that might reach min_gain is not below it.
   bool below_ceiling() {
     if (!ceiling_ || ceiling_->high >= options_.min_gain) return false;
@@ -238,6 +278,7 @@ class Decision {
              fmt::format("{:.3f}", candidate.ratio.median),
              fmt::format("95% interval {:.3f} to {:.3f}, {} runs each, {}", candidate.ratio.low,
                          candidate.ratio.high, field_->runs, field_->source));
+    note_prediction(candidate);
     if (candidate.other) {
       evidence(fmt::format("{} over {}, {}", candidate.name, current_,
                            title(other_metric(options_.goal))),
@@ -385,6 +426,7 @@ class Decision {
   int action_ = kExitInconclusive;
   std::optional<Interval> ceiling_;
   std::optional<Field> field_;
+  std::optional<Field> predicted_;
   bool faithful_ = false;
   Json evidence_ = Json::array();
   std::vector<std::string> reasons_;

@@ -63,17 +63,16 @@ std::string comparison_table(const nlohmann::ordered_json& comparison) {
     return std::find(metrics.begin(), metrics.end(), metric) != metrics.end();
   };
   for (const auto& entry : comparison.at("allocators")) {
-    if (!entry.contains("metrics")) continue;
-    for (const auto& [metric, value] : entry.at("metrics").items()) {
+    if (!entry.contains("ratios")) continue;
+    for (const auto& [metric, value] : entry.at("ratios").items()) {
       if (!known(metric)) metrics.push_back(metric);
     }
   }
   const auto rank = [](const std::string& metric) {
     return metric == "cpu_s" ? 0 : metric == "wall_s" ? 1 : metric == "peak_rss_bytes" ? 2 : 3;
   };
-  std::stable_sort(metrics.begin(), metrics.end(), [&](const auto& a, const auto& b) {
-    return rank(a) < rank(b);
-  });
+  std::stable_sort(metrics.begin(), metrics.end(),
+                   [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
   std::vector<std::vector<std::string>> rows = {{"allocator"}};
   for (const std::string& metric : metrics) {
     rows[0].push_back(metric_title(metric));
@@ -84,9 +83,14 @@ std::string comparison_table(const nlohmann::ordered_json& comparison) {
     std::vector<std::string> row = {name};
     if (entry.contains("failed")) row.push_back("failed: " + entry.value("failed", ""));
     for (const std::string& metric : metrics) {
-      if (!entry.contains("metrics") || !entry.at("metrics").contains(metric)) continue;
+      if (entry.contains("failed")) continue;
+      const auto ratios = entry.value("ratios", nlohmann::ordered_json::object());
+      if (!ratios.contains(metric)) {
+        row.insert(row.end(), {"-", "-"});
+        continue;
+      }
       row.push_back(metric_value(metric, entry.at("metrics").at(metric).value("median", 0.0)));
-      row.push_back(name == baseline ? "1" : ratio_words(entry.at("ratios").at(metric)));
+      row.push_back(name == baseline ? "1" : ratio_words(ratios.at(metric)));
     }
     rows.push_back(std::move(row));
   }
