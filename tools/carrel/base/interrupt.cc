@@ -2,6 +2,7 @@
 #include "base/interrupt.h"
 
 #include <csignal>
+#include <ctime>
 #include <initializer_list>
 
 namespace carrel::tools {
@@ -9,9 +10,14 @@ namespace carrel::tools {
 namespace {
 
 volatile std::sig_atomic_t caught = 0;
+volatile std::time_t caught_at = 0;
 
 void on_signal(int number) {
-  if (caught != 0) {
+  // The same wish may come twice at once, to the process and to its group.
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  if (caught == 0) caught_at = now.tv_sec;
+  if (caught != 0 && now.tv_sec - caught_at >= 1) {
     std::signal(number, SIG_DFL);
     std::raise(number);
   }

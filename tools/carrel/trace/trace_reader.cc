@@ -31,6 +31,10 @@ namespace {
 constexpr std::uint64_t kPatienceNs = 50'000'000;
 constexpr std::uint64_t kGapNs = 20'000;
 
+// What a thread waits for when it is no address: addresses never have these bits.
+constexpr std::uint64_t kStartKey = std::uint64_t{1} << 62;
+constexpr std::uint64_t kJoinKey = std::uint64_t{1} << 63;
+
 // One thread's events in order.
 struct Lane {
   std::uint32_t thread = 0;
@@ -78,6 +82,7 @@ struct TraceReader::State {
   std::vector<Waiting> waiting;
   LiveMap live;
   std::unordered_set<std::uint32_t> created;
+  std::unordered_set<std::uint32_t> unfinished;  // threads whose exit is still to come
   std::uint64_t objects = 0;
   std::uint64_t last_ns = 0;
   std::deque<Event> ready;
@@ -256,6 +261,7 @@ void TraceReader::State::start() {
   waiting.clear();
   live.clear();
   created.clear();
+  unfinished.clear();
   ready.clear();
   objects = 0;
   last_ns = 0;
@@ -268,6 +274,7 @@ void TraceReader::State::start() {
     lane.group.clear();
     lane.at = 0;
     lane.resized = LiveObject{};
+    unfinished.insert(lane.thread);
     turns.push({lane.chunks.front()->first, i});
   }
 }
@@ -306,13 +313,19 @@ void TraceReader::State::advance(std::uint32_t index) {
     turns.push({lane.group[lane.at].ticks, index});
   } else {
     lane.group = {};
+    // A thread whose exit was not seen ends with its last event.
+    if (unfinished.erase(lane.thread) != 0) wake(kJoinKey | lane.thread);
   }
 }
 
 bool TraceReader::State::may_take(const Lane& lane, const RawEvent& raw, std::uint64_t& key) {
   key = raw.address;
+  if (raw.op == Op::kThreadJoin) {
+    key = kJoinKey | raw.address;
+    return unfinished.count(static_cast<std::uint32_t>(raw.address)) == 0;
+  }
   if (raw.op == Op::kThreadStart) {
-    key = lane.thread;
+    key = kStartKey | lane.thread;
     return raw.address == kNoThread || created.count(lane.thread) != 0;
   }
   if (raw.op > Op::kDeleteAligned || raw.address == 0) return true;
@@ -349,6 +362,7 @@ void TraceReader::State::take(Lane& lane, const RawEvent& raw, bool forced) {
   if (raw.op > Op::kDeleteAligned) {
     event.other = static_cast<std::uint32_t>(raw.address);
     if (raw.op == Op::kThreadCreate) created.insert(event.other);
+    if (raw.op == Op::kThreadExit) unfinished.erase(lane.thread);
     // A creation of no thread only introduces the creating one.
     if (raw.op != Op::kThreadCreate || event.other != kNoThread) ready.push_back(event);
     return;
@@ -438,7 +452,13 @@ bool TraceReader::State::step() {
   ++lane.at;
   take(lane, raw, forced);
   if (!waiting.empty()) {
-    wake(raw.op == Op::kThreadCreate ? raw.address & 0xffffffff : raw.address);
+    if (raw.op == Op::kThreadCreate) {
+      wake(kStartKey | raw.address);
+    } else if (raw.op == Op::kThreadExit) {
+      wake(kJoinKey | lane.thread);
+    } else {
+      wake(raw.address);
+    }
     if (raw.op == Op::kReallocEnd && raw.address == 0) wake(lane.resized.address);
   }
   advance(turn.lane);

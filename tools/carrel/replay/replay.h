@@ -1,0 +1,73 @@
+// Replaying a trace on several allocators: each run a fresh process, runs of all allocators in
+// turn, the cost of the replay itself taken off, and the replay held against the recording before
+// anything is said about allocators.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "compare/statistics.h"
+#include "launch/allocators.h"
+#include "replay/plan.h"
+
+namespace carrel::tools {
+
+struct ReplayOptions {
+  std::filesystem::path trace;
+  std::vector<Allocator> allocators;  // the first is the baseline
+  int runs = 5;                       // of each
+  PlanOptions plan;
+};
+
+struct ReplayedAllocator {
+  Allocator allocator;
+  LibraryInfo library;
+  // Metric to one value a run: wall_s; cpu_s, without the replay's own; peak_rss_bytes and
+  // end_rss_bytes, above those before the first op; faults; stall_s.
+  std::map<std::string, std::vector<double>> values;
+  // Nanoseconds at ReplayResults::quantiles, over all runs; empty when too few calls were timed.
+  std::vector<double> malloc_ns;
+  std::vector<double> free_ns;
+  std::uint64_t refused = 0;  // allocations that gave null
+  double peak_live_bytes = 0;
+  std::string failed;  // why it could not be measured; empty when it is well
+};
+
+// A quantity of the recording beside the same of the replay on the recorded allocator.
+struct FidelityCheck {
+  std::string what;
+  std::string unit;
+  double recorded = 0;
+  double replayed = 0;
+  double tolerance = 0;  // absolute
+  bool ok = false;
+};
+
+struct ReplayResults {
+  std::vector<ReplayedAllocator> allocators;
+  std::vector<double> quantiles = {0.5, 0.9, 0.99, 0.999, 0.9999};
+  std::map<std::string, double> noise;  // metric to half width of the baseline's ratio to itself
+  double harness_cpu_s = 0;             // of a replay on the allocator that does nothing
+  std::vector<FidelityCheck> fidelity;
+  bool faithful = false;
+  std::string unfaithful_why;  // why there is no verdict
+  PlanFacts facts;
+  int runs = 0;          // complete rounds
+  bool stopped = false;  // interrupted
+
+  Interval value(const ReplayedAllocator& one, const std::string& metric) const;
+  Interval ratio(const ReplayedAllocator& one, const std::string& metric) const;
+  // Whether the difference from the baseline is more than noise.
+  bool differs(const ReplayedAllocator& one, const std::string& metric) const;
+  // The sections `replay`, `fidelity` and `latency` of the analysis document, and `plan`.
+  nlohmann::ordered_json json() const;
+};
+
+// Throws UserError when the trace cannot be read or nothing can be replayed.
+ReplayResults replay(const ReplayOptions& options);
+
+}  // namespace carrel::tools
