@@ -114,7 +114,15 @@ class Advice {
 
   Json finish() {
     document_["verdict"] = decide(document_, options_.verdict);
-    if (stopped_) document_["verdict"]["doubts"].push_back("interrupted before all was measured");
+    Json& verdict = document_["verdict"];
+    if (stopped_) verdict["doubts"].push_back("interrupted before all was measured");
+    if (stopped_ && !options_.command.empty() && !document_.contains("comparison")) {
+      // What only a replay says of a program that is at hand is not confirmed.
+      verdict["action"] = "inconclusive";
+      verdict["exit_code"] = kExitInconclusive;
+      verdict["headline"] = "Inconclusive: interrupted before the program itself was compared. " +
+                            verdict.value("headline", "");
+    }
     if (folder_.kept()) write_document(document_, folder_.path() / kDocumentFile);
     return document_;
   }

@@ -189,7 +189,7 @@ class Decision {
   // share: the measured one, else what the replay itself took of the recorded run's CPU time.
   std::optional<Field> prediction() const {
     const Json& replay = document_.at("replay");
-    Field field = field_of(replay, options_.goal, "predicted by replay");
+    Field field = field_of(replay, options_.goal, "as the replay predicts");
     if (options_.goal != Goal::kCpu) return field;
     double share = ceiling_ ? ceiling_->median : 0;
     if (!ceiling_) {

@@ -104,6 +104,7 @@ export interface Analysis {
     rss_bytes: number;
     parts: { label: string; bytes: number; basis: string }[];
     residue_bytes: number;
+    residue_is?: string;
   };
   comparison?: Comparison;
   replay?: Comparison;

@@ -153,7 +153,7 @@ export function fidelitySection(analysis: Analysis): HTMLElement {
 export function residentSection(analysis: Analysis): HTMLElement {
   const resident = analysis.resident!;
   const parts = [...resident.parts, { label: "unexplained", bytes: resident.residue_bytes,
-    basis: "what is left" }];
+    basis: resident.residue_is ?? "what is left" }];
   const { root, body } = section("resident", "Why this much is resident",
       `At ${format.seconds(resident.at_s)}, ${format.bytes(resident.rss_bytes)} were resident.`,
       () => format.tabbed([["part", "bytes", "basis"],
