@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""layers: checks that each folder of src/ includes only what layers.txt allows it.
+"""layers: checks that each folder of src/ includes only what layers.txt allows it, and tools/ none.
 
 It also finds headers that include each other in a circle, quoted includes that lead nowhere, and
 system headers out of place. It reads #include lines only; it doesn't preprocess, so that a line
@@ -92,6 +92,17 @@ def check_include(rules: Rules, source: Path, layer: str, quote: str, name: str)
     return f'"{name}" is of layer {other}, which {layer} may not include'
 
 
+def check_tool_include(source: Path, quote: str, name: str) -> str | None:
+    """The tools know carrel by its public headers only: none of src/."""
+    if quote == "<":
+        return None
+    root = repo.ROOT / "tools/carrel"
+    for base in (source.parent, root, repo.ROOT / "include"):
+        if (base / name).resolve().is_file():
+            return None
+    return f'"{name}" is no file under tools/carrel/ or include/'
+
+
 def find_circle(graph: dict[Path, list[Path]]) -> list[Path] | None:
     """One circle among the files, if there is any."""
     done: set[Path] = set()
@@ -141,10 +152,18 @@ def main() -> int:
             target = resolve(name, source) if quote == '"' else None
             if target is not None:
                 graph[source].append(target)
+    tools = [path for path in repo.files()
+             if path.suffix in SOURCES and path.is_relative_to(repo.ROOT / "tools")]
+    for source in tools:
+        for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), 1):
+            match = INCLUDE.match(line)
+            problem = check_tool_include(source, *match.groups()) if match else None
+            if problem:
+                problems.append(f"{repo.relative(source)}:{number}: {problem}")
     circle = find_circle(graph)
     if circle:
         problems.append("headers in a circle: " + " -> ".join(map(repo.relative, circle)))
-    return repo.finish("layers", problems, f"{len(sources)} files")
+    return repo.finish("layers", problems, f"{len(sources) + len(tools)} files")
 
 
 if __name__ == "__main__":

@@ -228,7 +228,8 @@ HOOK_API int pthread_create(pthread_t* handle, const pthread_attr_t* attributes,
   }
   Start* const start = static_cast<Start*>(next.malloc(sizeof(Start)));
   if (start == nullptr) return EAGAIN;
-  if (!thread_state.known) note_exactly(Op::kThreadCreate, kNoThread);  // introduces this thread first
+  // A creation of nobody introduces this thread first.
+  if (!thread_state.known) note_exactly(Op::kThreadCreate, kNoThread);
   const std::uint32_t number = new_thread_number();
   *start = {function, argument, number, thread_state.number};
   note_exactly(Op::kThreadCreate, number);

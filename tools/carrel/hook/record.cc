@@ -189,7 +189,8 @@ bool claim_process(std::int32_t parent) {
   Dl_info info;
   if (parent >= 0) {
     memcpy(process.allocator, mapped->processes[parent].allocator, sizeof(process.allocator));
-  } else if (dladdr(reinterpret_cast<void*>(next.malloc), &info) != 0 && info.dli_fname != nullptr) {
+  } else if (dladdr(reinterpret_cast<void*>(next.malloc), &info) != 0 &&
+             info.dli_fname != nullptr) {
     strncpy(process.allocator, info.dli_fname, sizeof(process.allocator) - 1);
   }
   process.state.store(ProcessState::kAttached, std::memory_order_release);

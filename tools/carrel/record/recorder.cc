@@ -37,8 +37,8 @@ class Workers {
  public:
   explicit Workers(Session& session) : session_(session) {
     ticker_ = std::thread([this] {
-      // The tick must move also when the program keeps every processor busy. Without the right to do
-      // so the thread runs like any other.
+      // The tick must move also when the program keeps every processor busy. Without the right to
+      // do so the thread runs like any other.
       const sched_param urgent = {1};
       pthread_setschedparam(pthread_self(), SCHED_RR, &urgent);
       prctl(PR_SET_TIMERSLACK, 1);

@@ -1,0 +1,248 @@
+#!/usr/bin/env python3
+"""record_test: carrel run, doctor, record, trace and replay on real processes.
+
+Each test is a function test_*; the arguments are the carrel program, the program `counted`, and
+the test's name. What is asserted is exact where the program's doings are known, and never a time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+CARREL = ""
+COUNTED = ""
+# What decides alone which allocator a program gets; the tests set it themselves.
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+
+
+def carrel(*words: str, status: int | None = 0, timeout: int = 100) -> subprocess.CompletedProcess:
+    done = subprocess.run([CARREL, *words], capture_output=True, text=True, timeout=timeout,
+                          check=False, env=ENVIRONMENT)
+    if status is not None and done.returncode != status:
+        sys.exit(f"carrel {' '.join(words)}: status {done.returncode}, wanted {status}\n"
+                 f"{done.stdout}{done.stderr}")
+    return done
+
+
+def require(condition: bool, what: object) -> None:
+    if not condition:
+        sys.exit(f"failed: {what}")
+
+
+def info(trace: Path) -> dict:
+    return json.loads(carrel("trace", "info", "--json", str(trace)).stdout)
+
+
+def sizes(trace: Path) -> Counter:
+    """(operation, size) to how often, of beginnings."""
+    found: Counter = Counter()
+    for line in carrel("trace", "info", "--events", str(trace)).stdout.splitlines():
+        match = re.match(r"\S+ \d+ ([a-z ]+?) object=\d+ size=(\d+)", line)
+        if match:
+            found[match.group(1), int(match.group(2))] += 1
+    return found
+
+
+def check_counts(trace: Path, threads: int, rounds: int) -> None:
+    found = sizes(trace)
+    count = threads * rounds
+    for operation, size in (("malloc", 100003), ("free", 100003), ("calloc", 7063), ("free", 7063),
+                            ("malloc", 333), ("realloc begin", 333), ("realloc end", 33331),
+                            ("free", 33331), ("new", 4441), ("delete sized", 4441),
+                            ("aligned", 5557), ("free", 5557)):
+        require(found[operation, size] == count,
+                f"{operation} of {size}: {found[operation, size]}, not {count}")
+    facts = info(trace)
+    require(facts["threads"] == threads + 1, facts["threads"])
+    require(facts["ops"]["thread create"] == threads, facts["ops"])
+    require(facts["ops"]["thread exit"] == threads, facts["ops"])
+    require(facts["ops"]["thread join"] == threads, facts["ops"])
+    require(facts["crossing_objects"] >= count, facts["crossing_objects"])
+    require(facts["notes"]["lost_ends"] == 0, facts["notes"])
+    require(facts["notes"]["damaged_chunks"] == 0, facts["notes"])
+
+
+def test_exact_counts(folder: Path) -> None:
+    trace = folder / "t.crl"
+    # The program's own exit status comes through.
+    carrel("record", "-o", str(trace), "--", COUNTED, "4", "500", status=17)
+    check_counts(trace, 4, 500)
+    facts = info(trace)
+    require(facts["complete"] and not facts["truncated"], facts)
+    require(facts["exit_code"] == 17, facts["exit_code"])
+    require(facts["allocator"]["name"] == "glibc", facts["allocator"])
+
+
+def test_other_allocator(folder: Path) -> None:
+    trace = folder / "t.crl"
+    carrel("record", "--alloc", "carrel", "-o", str(trace), "--", COUNTED, "2", "100", status=17)
+    check_counts(trace, 2, 100)
+    require(info(trace)["allocator"]["name"] == "carrel", info(trace)["allocator"])
+
+
+def test_killed_program(folder: Path) -> None:
+    """kill -9 of the program loses nothing that it had done."""
+    trace = folder / "t.crl"
+    with subprocess.Popen([CARREL, "record", "-o", str(trace), "--", COUNTED, "3", "300", "hang"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as run:
+        assert run.stdout is not None
+        run.stdout.readline()  # its work is done
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text(encoding="ascii")
+        os.kill(int(children.split()[0]), signal.SIGKILL)
+        run.wait(100)
+    check_counts(trace, 3, 300)
+    require(info(trace)["exit_signal"] == signal.SIGKILL, info(trace)["exit_signal"])
+
+
+def test_killed_recorder(folder: Path) -> None:
+    """kill -9 of the recorder leaves a trace that can be read, and says that it was cut."""
+    trace = folder / "t.crl"
+    with subprocess.Popen([CARREL, "record", "-o", str(trace), "--", COUNTED, "2", "1000", "hang"],
+                          stdout=subprocess.PIPE, env=ENVIRONMENT) as run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text(encoding="ascii")
+        time.sleep(3)  # chunks are written twice a second
+        run.kill()
+        run.wait(100)
+        os.kill(int(children.split()[0]), signal.SIGKILL)
+    facts = info(trace)
+    require(not facts["complete"] and facts["truncated"], facts)
+    require(facts["events"] > 0, facts)
+
+
+def test_cut_file(folder: Path) -> None:
+    trace = folder / "t.crl"
+    carrel("record", "-o", str(trace), "--", COUNTED, "2", "500", status=17)
+    whole = trace.read_bytes()
+    trace.write_bytes(whole[: len(whole) * 2 // 3])
+    facts = info(trace)
+    require(facts["truncated"] and not facts["complete"], facts)
+    trace.write_bytes(b"no trace at all, just words")
+    require("is no trace" in carrel("trace", "info", str(trace), status=1).stderr, "wrong file")
+
+
+def test_disk_limit(folder: Path) -> None:
+    trace = folder / "t.crl"
+    said = carrel("record", "--max-disk", "1", "-o", str(trace), "--", COUNTED, "2", "1000",
+                  status=17)
+    require("--max-disk" in said.stderr, said.stderr)
+    require(info(trace)["truncated"], info(trace))
+
+
+def test_fork_and_exec(folder: Path) -> None:
+    trace = folder / "t.crl"
+    said = carrel("record", "-o", str(trace), "--", "sh", "-c", f"{COUNTED} 1 50; true")
+    require("not recorded (counted)" in said.stderr, said.stderr)
+    carrel("record", "--follow-fork", "-o", str(trace), "--", "sh", "-c", f"{COUNTED} 1 50; true")
+    others = list(folder.glob("t.*.crl"))
+    counted = [one for one in others if ("malloc", 100003) in sizes(one)]
+    require(len(counted) == 1, others)
+    check_counts(counted[0], 1, 50)
+    # A program that becomes another one: the trace is the other one's.
+    carrel("record", "-o", str(trace), "--", "sh", "-c", f"exec {COUNTED} 1 50", status=17)
+    check_counts(trace, 1, 50)
+
+
+def test_trim_and_anonymize(folder: Path) -> None:
+    trace = folder / "t.crl"
+    other = folder / "u.crl"
+    carrel("record", "-o", str(trace), "--", COUNTED, "2", "200", status=17)
+    carrel("trace", "anonymize", str(trace), "-o", str(other))
+    require(sizes(other) == sizes(trace), "other sizes")
+    words = carrel("trace", "info", str(other)).stdout
+    require("counted" not in words, words)
+    carrel("trace", "trim", str(trace), "-o", str(other), "--to", "3600")
+    require(sizes(other) == sizes(trace), "other sizes after trim")
+
+
+def test_replay(folder: Path) -> None:
+    trace = folder / "t.crl"
+    carrel("record", "-o", str(trace), "--", COUNTED, "4", "500", status=17)
+    out = json.loads(carrel("replay", str(trace), "--alloc", "glibc,carrel", "--runs", "2",
+                            "--json").stdout)
+    facts = info(trace)
+    require(out["plan"]["allocations"] == facts["objects"], out["plan"])
+    require(out["plan"]["threads"] == 5, out["plan"])
+    live = [check for check in out["fidelity"]["checks"] if check["what"] == "peak live bytes"]
+    require(len(live) == 1 and live[0]["recorded"] == facts["peak_live_bytes"], live)
+    for one in out["replay"]["allocators"]:
+        require("failed" not in one, one)
+        require(len(one["runs"]["wall_s"]) == 2, one["runs"])
+        # 2000 blocks of 100,003 bytes live at once, a byte of each page touched.
+        require(one["metrics"]["peak_rss_bytes"]["median"] > 190e6, one["metrics"])
+        require(one["refused"] == 0, one)
+    broken = "inert=" + os.path.realpath("/lib/x86_64-linux-gnu/libm.so.6")
+    if Path(broken.split("=")[1]).exists():
+        out = json.loads(carrel("replay", str(trace), "--alloc", f"glibc,{broken}", "--runs", "1",
+                                "--json").stdout)
+        require("did not take" in out["replay"]["allocators"][1]["failed"], out["replay"])
+
+
+def test_run(folder: Path) -> None:
+    del folder
+    require(carrel("run", "--alloc", "carrel", "--", "sh", "-c", "exit 7", status=7) is not None,
+            "run")
+    said = carrel("run", "--alloc", "carrel", "--", "sh", "-c", "echo $LD_PRELOAD").stdout
+    require(said.strip().endswith("libcarrel.so"), said)
+    require("no allocator 'nosuch'" in carrel("run", "--alloc", "nosuch", "--", "true",
+                                              status=1).stderr, "unknown allocator")
+    require("no program" in carrel("run", "--", "no-such-program", status=1).stderr, "program")
+
+
+def test_inert_preload(folder: Path) -> None:
+    """A library that is loaded and serves nothing is not taken for an allocator."""
+    source = folder / "inert.c"
+    library = folder / "libinert.so"
+    source.write_text("int inert_library(void) { return 1; }\n", encoding="ascii")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    said = carrel("run", "--alloc", f"inert={library}", "--", "true", status=125)
+    require("malloc comes from" in said.stderr, said.stderr)
+    said = carrel("doctor", "--alloc", f"inert={library}", "--", "true", status=1)
+    require("inert preload" in said.stdout, said.stdout)
+
+
+def test_doctor(folder: Path) -> None:
+    source = folder / "own.c"
+    source.write_text("#include <stddef.h>\nstatic char heap[1 << 20]; static size_t used;\n"
+                      "void* malloc(size_t n) { used += n + 15 & -16; return heap + used - n; }\n"
+                      "void free(void* p) { (void)p; }\nint main(void) { return 0; }\n",
+                      encoding="ascii")
+    own = folder / "own"
+    subprocess.run(["cc", "-rdynamic", "-fno-builtin", "-w", "-o", str(own), str(source)],
+                   check=True)
+    said = carrel("doctor", "--alloc", "carrel", "--", str(own), status=1).stdout
+    require("exports malloc itself" in said, said)
+    static = folder / "static"
+    source.write_text("int main(void) { return 0; }\n", encoding="ascii")
+    subprocess.run(["cc", "-static", "-o", str(static), str(source)], check=True)
+    require("linked statically" in carrel("doctor", "--", str(static), status=1).stdout, "static")
+    require("linked statically" in carrel("run", "--", str(static), status=1).stderr, "run static")
+    answer = json.loads(carrel("doctor", "--json", "--alloc", "carrel", "--", "true").stdout)
+    require(answer["served"] and answer["allocator"] == "carrel", answer)
+    with subprocess.Popen(["sleep", "100"], env=ENVIRONMENT) as process:
+        time.sleep(0.5)
+        answer = json.loads(carrel("doctor", "--json", str(process.pid)).stdout)
+        process.kill()
+    require(answer["allocator"] == "glibc", answer)
+
+
+def main() -> int:
+    global CARREL, COUNTED
+    CARREL, COUNTED, name = sys.argv[1:4]
+    with tempfile.TemporaryDirectory() as folder:
+        globals()["test_" + name](Path(folder))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
