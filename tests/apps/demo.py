@@ -4,7 +4,8 @@ A Redis load, a Python script that builds and drops large object graphs, and a g
 alternately under both; one table gives the median, and the lowest and highest in brackets, of the
 wall time, the peak resident memory, and the resident memory one second after the program went idle.
 Every run proves where the program's malloc and operator new resolve; if any proof fails, there is
-no table. It is a demonstration on whatever machine this is: ./dev bench measures.
+no table. It is a demonstration on whatever machine this is: ./dev bench measures. Last, unless
+programs were chosen, carrel advise is asked about one program.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import elf_hide
+from demo_advice import show_advice
 from harness import PROGRAMS, App, describe_status, find, resolve_library, temporary_folder
 from proof import Allocator, Failure, Report, parse_reports, prove_in_use
 from redis import connect
@@ -295,6 +297,8 @@ def main() -> None:
                 show(found, app, arguments.runs)
             if arguments.json is not None:
                 write_json(arguments.json, found, app)
+            if arguments.only is None and arguments.json != "-":
+                show_advice(lib, folder)
     except Failure as failure:
         print(f"demo: {failure}", file=sys.stderr)
         sys.exit(1)

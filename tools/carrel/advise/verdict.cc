@@ -328,7 +328,7 @@ class Decision {
     reasons_.push_back(fmt::format("{} gains {} {}, beyond the {} asked for and the noise of {}.",
                                    best->name, percent(best->gain()), field_->source,
                                    percent(options_.min_gain), percent(field_->noise)));
-    if (options_.goal == Goal::kCpu && ceiling_ && best->gain() > ceiling_->high) {
+    if (options_.goal == Goal::kCpu && ceiling_ && 1 - best->ratio.high > ceiling_->high) {
       reasons_.push_back(
           "That is more than the allocator's own share of the time: the program "
           "itself runs faster on how this one places blocks.");
