@@ -109,7 +109,7 @@ class Heap {
     // Slabs start at granules, so a slot size that is a multiple of the alignment will do;
     // every power of two is such a class.
     std::uint8_t id = size_class_for(least);
-    while (kClasses[id].slot_bytes % alignment != 0) ++id;
+    while ((kClasses[id].slot_bytes & (alignment - 1)) != 0) ++id;
     return malloc<plain_slow>(kClasses[id].slot_bytes);
   }
 
