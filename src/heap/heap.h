@@ -162,6 +162,12 @@ class Heap {
     return purger_.purge_all();
   }
 
+  /// Gives back what the calling thread caches.
+  void flush_thread() {
+    ThreadCache* cache = Tls::cache();
+    if (cache->attached) keeper_.flush(*cache);
+  }
+
   /// Called on the way out of a thread: gives its cache back.
   void detach_thread(ThreadCache* cache) {
     purger_.keep_time();
@@ -188,6 +194,8 @@ class Heap {
   const Options& options() const { return options_; }
   /// Options that are read only at the start can be set until the first allocation.
   OptionError set_option_now(TextView key, TextView value);
+  /// Those in force, also before the first allocation.
+  const Options& options_now();
 
   // For statistics (heap/stats.h).
   PageMap<Os>& map() { return map_; }

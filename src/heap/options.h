@@ -80,6 +80,9 @@ std::uint32_t nearest_value(const OptionSpec& spec, TextView value);
 /// Reads a value of this option; false if it is none.
 bool parse_value(const OptionSpec& spec, TextView text, std::uint32_t& value);
 
+/// Levenshtein's edit distance between short strings.
+std::size_t edit_distance(TextView a, TextView b);
+
 /// The valid key that is spelled most like this one.
 const OptionSpec& nearest_option(TextView key);
 
