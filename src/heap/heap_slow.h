@@ -30,6 +30,7 @@ void Heap<C, Os, Tls>::free_slow(void* block) {
   if (block == nullptr) return;
   const std::uint8_t value = map_.class_of(block);
   if (value == kNotOurs) report_misuse(block);
+  if (value == kArenaBlock) return arena_hooks()->free(block);
   if (value == kLargeBlock) {
     check_large(block);
     purger_.keep_time();  // what is released is stamped with it
@@ -86,7 +87,13 @@ template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::reclaim() {
   ThreadCache* cache = Tls::cache();
   if (cache->attached) keeper_.flush(*cache);
+  release_empty();
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::release_empty() {
   shards_.for_each_bin([this](SlabBin<Os>& bin, std::uint8_t) { bin.release_empty(context_); });
+  if (const ArenaHooks* arenas = arena_hooks()) arenas->release_empty();
 }
 
 template <Config C, OsLayer Os, class Tls>
@@ -186,7 +193,13 @@ void Heap<C, Os, Tls>::read_options() {
 
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::before_fork() {
-  registry_.lock();
+  for (;;) {
+    const ArenaHooks* arenas = arena_hooks();
+    if (arenas != nullptr) arenas->before_fork();
+    registry_.lock();  // from here on no hooks are set
+    if (arenas == arena_hooks()) break;
+    registry_.unlock();
+  }
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.lock(); });
   pool_.lock();
   metadata_.lock();
@@ -197,13 +210,16 @@ void Heap<C, Os, Tls>::after_fork_in_parent() {
   metadata_.unlock();
   pool_.unlock();
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.unlock(); });
+  const ArenaHooks* arenas = arena_hooks();
   registry_.unlock();
+  if (arenas != nullptr) arenas->after_fork(false);
 }
 
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::after_fork_in_child() {
   metadata_.reset_after_fork();
   pool_.reset_after_fork();
+  if (const ArenaHooks* arenas = arena_hooks()) arenas->after_fork(true);
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.reset_after_fork(); });
   registry_.reset_after_fork();
   purger_.reset_after_fork();

@@ -88,6 +88,29 @@ class SpanPool {
     insert(span);
   }
 
+  /// Takes back spans that are linked by `next` and were never filled by move_pages. Those that
+  /// follow each other downwards, as an arena's mostly do, become one before they are filed.
+  void release_chain(Span* chain) {
+    LockGuard guard(lock_);
+    const std::uint8_t tick = now();
+    while (chain != nullptr) {
+      Span* span = chain;
+      chain = span->next;
+      while (chain != nullptr && chain->first + chain->count == span->first) {
+        Span* below = chain;
+        chain = below->next;
+        span->first = below->first;
+        span->count += below->count;
+        retire(below);
+      }
+      for (std::uint32_t i = 0; i < span->count; ++i) {
+        map_.granule(span->first + i).touched_tick = tick;
+      }
+      span->touched_count = span->count;
+      insert(span);
+    }
+  }
+
   /// Makes a large span longer without moving it, if free memory follows.
   bool grow_in_place(Span* span, std::uint32_t new_count) {
     LockGuard guard(lock_);
