@@ -121,9 +121,10 @@ inline constexpr StatField<carrel_arena_stats> kArenaFields[] = {
     {"live_blocks", &carrel_arena_stats::live_blocks, "count", false, "the arena's live blocks"},
     {"active_bytes", &carrel_arena_stats::active_bytes, "bytes", false,
      "address space of the arena's slabs and large blocks"},
-    {"peak_bytes", &carrel_arena_stats::peak_bytes, "bytes", false, "the most address space that the arena has had"},
+    {"peak_bytes", &carrel_arena_stats::peak_bytes, "bytes", false,
+     "the most address space that the arena has had"},
     {"limit_bytes", &carrel_arena_stats::limit_bytes, "bytes", false,
-     "the most address space that the arena may have; the largest number: no limit"},
+     "the most address space that it may have; the largest number: no limit"},
     {"allocations", &carrel_arena_stats::allocations, "count", true,
      "blocks that the arena has handed out"},
 };

@@ -68,8 +68,8 @@ class Arena {
     return block;
   }
 
-  /// Gives a block back that lies in `span`; true if a span went back to the pool.
-  bool free(Span* span, void* block) {
+  /// Gives a block back that lies in `span`; the span, if the caller must give it back now.
+  Span* free(Span* span, void* block) {
     Span* empty = nullptr;
     {
       LockGuard guard(lock_);
@@ -85,8 +85,12 @@ class Arena {
       --live_blocks_;
       if (empty != nullptr) disown(empty);
     }
-    if (empty != nullptr) give_back(empty);
-    return empty != nullptr;
+    return empty;
+  }
+
+  void give_back(Span* span) {
+    if (span->state == SpanState::kSlab) unmake_slab(span, context_.metadata);
+    context_.pool.release(span);
   }
 
   /// Bytes that may be used in a block that lies in `span`.
@@ -349,12 +353,7 @@ class Arena {
     for (std::uint32_t i = 0; i < entries; ++i) context_.map.set_class(span->first + i, kNotOurs);
   }
 
-  void give_back(Span* span) {
-    if (span->state == SpanState::kSlab) unmake_slab(span, context_.metadata);
-    context_.pool.release(span);
-  }
-
-  /// A chain of them; returns how many they are.
+  /// Gives a chain of spans back; returns how many they are.
   std::size_t give_back_all(Span* chain) {
     std::size_t count = 0;
     for (Span* span = chain; span != nullptr; span = span->next) {

@@ -69,8 +69,11 @@ class ArenaSet {
   void free(void* block) {
     Arena<Os>* arena = arena_of(block);
     if (arena == nullptr) Report<Os>::double_free(block);
+    Span* empty = arena->free(context_.map.span_of(block), block);
+    if (empty == nullptr) return;
     purger_.keep_time();
-    if (arena->free(context_.map.span_of(block), block)) purger_.poll();
+    arena->give_back(empty);
+    purger_.poll();
   }
 
   std::size_t usable_size(const void* block) {
