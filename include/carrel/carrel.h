@@ -207,6 +207,7 @@ typedef struct carrel_stats {
   uint64_t shards;                  /* sets of slabs that threads are dealt to */
   uint64_t arena_bytes;             /* of the active ones: in arenas */
   uint64_t arenas;                  /* arenas that exist */
+  uint64_t used_bytes;              /* active and touched ones: what the limits are about */
 } carrel_stats;
 
 /* Fills the first `size` bytes of `stats`; pass sizeof(carrel_stats). What lies beyond the

@@ -99,6 +99,9 @@ void* refuse() {
 void* allocate(carrel_arena* arena, std::size_t size, std::size_t alignment, bool zero) {
   if (arena == nullptr) return refuse();
   void* block = from_handle(arena)->allocate(size, alignment, zero);
+  if (CARREL_UNLIKELY(block == nullptr) && process_heap.make_room()) {
+    block = from_handle(arena)->allocate(size, alignment, zero);
+  }
   return CARREL_LIKELY(block != nullptr) ? block : out_of_memory();
 }
 

@@ -60,6 +60,7 @@ void fill_stats(carrel_stats& stats, bool resident) {
   stats.extensions = heap.events.extensions;
   stats.threads = heap.threads;
   stats.shards = process_heap.shards().count();
+  stats.used_bytes = process_heap.pool().used_granules() << kGranuleShift;
   if (const ArenaReports* arenas = arena_reports.load(std::memory_order_acquire)) {
     ArenaTotals sum;
     stats.arenas = arenas->totals(sum);

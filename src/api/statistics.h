@@ -72,6 +72,8 @@ inline constexpr StatField<carrel_stats> kStatFields[] = {
     {"shards", &carrel_stats::shards, "count", false, "sets of slabs that threads are dealt to"},
     {"arena_bytes", &carrel_stats::arena_bytes, "bytes", false, "address space of arenas"},
     {"arenas", &carrel_stats::arenas, "count", false, "arenas that exist"},
+    {"used_bytes", &carrel_stats::used_bytes, "bytes", false,
+     "memory in slabs, large blocks and arenas, and touched free memory: what limits count"},
 };
 
 inline constexpr StatField<carrel_class_stats> kClassFields[] = {

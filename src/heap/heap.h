@@ -181,6 +181,14 @@ class Heap {
     if (cache->attached) keeper_.flush(*cache);
   }
 
+  /// Where a limit refused memory: gives back what can be given back, so that one more try may
+  /// succeed. False where there is no limit.
+  bool make_room() {
+    if (!pool_.has_hard_limit()) return false;
+    reclaim();
+    return true;
+  }
+
   /// Called on the way out of a thread: gives its cache back.
   void detach_thread(ThreadCache* cache) {
     purger_.keep_time();
@@ -242,6 +250,8 @@ class Heap {
   void reclaim();
   void release_empty();
   void keep_house(ThreadCache& cache);
+  CARREL_COLD void relieve(ThreadCache& cache);
+  void apply_limits();
 
   void check_large(const void* block) const {
     if (CARREL_UNLIKELY(address_of(block) % kGranuleBytes != 0)) {
@@ -262,6 +272,7 @@ class Heap {
   Options options_;
   Purger<Os> purger_;
   std::atomic<const ArenaHooks*> arena_hooks_{nullptr};
+  std::atomic<std::uint32_t> relief_tick_{0};  // when somebody last purged for the soft limit
   std::atomic<std::uint32_t> state_{kUntouched};
   bool options_read_ = false;  // these two belong to whoever set kBusy
   bool window_chosen_ = false;
