@@ -43,6 +43,17 @@ inline constexpr BinOffsets kBinOffsets;
 /// What threads without a cache use; all its bins are empty and full at once.
 inline constinit ThreadCache empty_cache;
 
+/// How the heap reaches arenas, if there are any (heap/arena_set.h): those functions whose
+/// callers cannot know that a block is an arena's, and what is done to all parts at once.
+struct ArenaHooks {
+  void (*free)(void* block);
+  std::size_t (*usable_size)(const void* block);
+  void* (*reallocate)(void* block, std::size_t size, std::size_t alignment);
+  void (*release_empty)();
+  void (*before_fork)();
+  void (*after_fork)(bool in_child);
+};
+
 template <Config C, OsLayer Os, class Tls>
 class Heap {
  public:
@@ -118,13 +129,14 @@ class Heap {
   void* reallocate(void* block, std::size_t size, std::size_t alignment) {
     if (block == nullptr) return aligned_allocate(alignment, size);
     const std::uint8_t id = plain_class(map_.class_of(block));
-    if (id == kLargeBlock) {
+    if (CARREL_LIKELY(id - 1u < kClassCount)) {
+      if (size <= kClasses[id].slot_bytes && size > kClasses[id].slot_bytes / 2) return block;
+    } else if (id == kLargeBlock) {
       check_large(block);
       if (size > kMaxSlotBytes && large_.resize_in_place(block, size)) return block;
-    } else if (CARREL_UNLIKELY(id == kNotOurs)) {
+    } else {
+      if (id == kArenaBlock) return arena_hooks()->reallocate(block, size, alignment);
       report_misuse(block);
-    } else if (size <= kClasses[id].slot_bytes && size > kClasses[id].slot_bytes / 2) {
-      return block;
     }
     const std::size_t old_bytes = usable_size(block);
     if (id == kLargeBlock && size > old_bytes) {
@@ -142,6 +154,7 @@ class Heap {
   std::size_t usable_size(const void* block) {
     const std::uint8_t id = plain_class(map_.class_of(block));
     if (CARREL_LIKELY(id - 1u < kClassCount)) return kClasses[id].slot_bytes;
+    if (id == kArenaBlock) return arena_hooks()->usable_size(block);
     if (id != kLargeBlock) report_misuse(block);
     check_large(block);
     return map_.span_of(block)->large_bytes;
@@ -158,7 +171,7 @@ class Heap {
     if (!ready()) return 0;
     ThreadCache* cache = Tls::cache();
     if (cache->attached) keeper_.flush(*cache);
-    shards_.for_each_bin([this](SlabBin<Os>& bin, std::uint8_t) { bin.release_empty(context_); });
+    release_empty();
     return purger_.purge_all();
   }
 
@@ -166,6 +179,14 @@ class Heap {
   void flush_thread() {
     ThreadCache* cache = Tls::cache();
     if (cache->attached) keeper_.flush(*cache);
+  }
+
+  /// Where a limit refused memory: gives back what can be given back, so that one more try may
+  /// succeed. False where there is no limit.
+  bool make_room() {
+    if (!pool_.has_hard_limit()) return false;
+    reclaim();
+    return true;
   }
 
   /// Called on the way out of a thread: gives its cache back.
@@ -197,14 +218,22 @@ class Heap {
   /// Those in force, also before the first allocation.
   const Options& options_now();
 
-  // For statistics (heap/stats.h).
+  /// Null until the first arena is created; then always the same.
+  const ArenaHooks* arena_hooks() const { return arena_hooks_.load(std::memory_order_acquire); }
+  void set_arena_hooks(const ArenaHooks* hooks) {
+    arena_hooks_.store(hooks, std::memory_order_release);  // pairs with the acquire above
+  }
+
+  // For statistics (heap/stats.h) and arenas.
   PageMap<Os>& map() { return map_; }
   MetadataArena<Os>& metadata() { return metadata_; }
   SpanPool<Os>& pool() { return pool_; }
   Shards<Os>& shards() { return shards_; }
+  SlabContext<Os>& context() { return context_; }
   ThreadRegistry<Os>& registry() { return registry_; }
   LargeObjects<Os>& large() { return large_; }
   const Purger<Os>& purger() const { return purger_; }
+  Purger<Os>& purger() { return purger_; }
 
  private:
   enum State : std::uint32_t { kUntouched, kBusy, kReady };
@@ -219,7 +248,10 @@ class Heap {
   void read_options();
   void* take_uncached(std::uint8_t size_class);
   void reclaim();
+  void release_empty();
   void keep_house(ThreadCache& cache);
+  CARREL_COLD void relieve(ThreadCache& cache);
+  void apply_limits();
 
   void check_large(const void* block) const {
     if (CARREL_UNLIKELY(address_of(block) % kGranuleBytes != 0)) {
@@ -239,6 +271,8 @@ class Heap {
   LargeObjects<Os> large_;
   Options options_;
   Purger<Os> purger_;
+  std::atomic<const ArenaHooks*> arena_hooks_{nullptr};
+  std::atomic<std::uint32_t> relief_tick_{0};  // when somebody last purged for the soft limit
   std::atomic<std::uint32_t> state_{kUntouched};
   bool options_read_ = false;  // these two belong to whoever set kBusy
   bool window_chosen_ = false;
