@@ -33,10 +33,9 @@ struct HeapStats {
   std::size_t threads = 0;
 };
 
-template <OsLayer Os>
+template <OsLayer Os, class Large>
 void gather_stats(HeapStats& stats, Shards<Os>& shards, ThreadRegistry<Os>& registry,
-                  const LargeObjects<Os>& large, const SpanPool<Os>& pool,
-                  const MetadataArena<Os>& metadata) {
+                  const Large& large, const SpanPool<Os>& pool, const MetadataArena<Os>& metadata) {
   registry.for_each([&](const ThreadCache& cache) {
     ++stats.threads;
     for (std::uint32_t index = 0; index < kCacheBinCount; ++index) {
