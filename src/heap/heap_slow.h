@@ -55,7 +55,7 @@ CARREL_INLINE void Heap<C, Os, Tls>::push_slow(void* block, std::uint8_t value) 
   if (CARREL_UNLIKELY(!cache->attached)) {
     cache = attach_thread();
     if (cache == nullptr) {
-      shards_.give(plain_class(value), &block, 1);
+      shards_.give(plain_class(value), &block, 1, 0);
       return;
     }
   }
@@ -110,8 +110,8 @@ void Heap<C, Os, Tls>::flush(ThreadCache& cache) {
   if constexpr (kHard.quarantine_bytes != 0) {
     if (cache.quarantine != nullptr) {
       static_cast<ThreadQuarantine*>(cache.quarantine)
-          ->empty([this](std::uint8_t id, void** blocks, std::uint32_t count) {
-            shards_.give(id, blocks, count);
+          ->empty([this, &cache](std::uint8_t id, void** blocks, std::uint32_t count) {
+            shards_.give(id, blocks, count, cache.shard);
           });
     }
   }
@@ -180,6 +180,15 @@ OptionError Heap<C, Os, Tls>::set_option_now(TextView key, TextView value) {
   const OptionError error = set_option(options_, key, value, false);
   state_.store(kUntouched, std::memory_order_release);
   return error;
+}
+
+template <Config C, OsLayer Os, class Tls>
+const Options& Heap<C, Os, Tls>::options_now() {
+  if (!ready() && begin_setup()) {
+    if (!options_read_) read_options();
+    state_.store(kUntouched, std::memory_order_release);
+  }
+  return options_;
 }
 
 /// What was done stays done if memory is short and it must be tried again.
