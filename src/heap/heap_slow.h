@@ -8,8 +8,17 @@ namespace carrel::core {
 
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_slow(std::size_t size) {
-  if (size > kMaxSlotBytes) return allocate_large(size, kSlotAlignment, false);
-  const std::uint8_t id = size_class_for(size == 0 ? 1 : size);
+  if (size > kLargestSlotRequest) return allocate_large(size, kSlotAlignment, false);
+  const std::uint8_t id = guarded_class_for(size);
+  void* block = take_slot(id);
+  if constexpr (kHard.check_frees) {
+    if (block != nullptr) guard_.hand_out(map_, block, id, size);
+  }
+  return block;
+}
+
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void* Heap<C, Os, Tls>::take_slot(std::uint8_t id) {
   ThreadCache* cache = Tls::cache();
   if (CARREL_UNLIKELY(!cache->attached)) {
     cache = attach_thread();
@@ -38,6 +47,11 @@ void Heap<C, Os, Tls>::free_slow(void* block) {
     purger_.poll();
     return;
   }
+  push_slow(block, value);
+}
+
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void Heap<C, Os, Tls>::push_slow(void* block, std::uint8_t value) {
   ThreadCache* cache = Tls::cache();
   if (CARREL_UNLIKELY(!cache->attached)) {
     cache = attach_thread();
@@ -60,6 +74,7 @@ ThreadCache* Heap<C, Os, Tls>::attach_thread() {
   ThreadCache* cache = registry_.attach(shards_.count());
   if (cache == nullptr) return nullptr;
   shards_.prepare(cache->shard);
+  make_quarantine(*cache);
   Tls::set_cache(cache);  // which may itself allocate: the cache is ready for that
   return cache;
 }
@@ -87,7 +102,7 @@ void* Heap<C, Os, Tls>::take_uncached(std::uint8_t size_class) {
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::reclaim() {
   ThreadCache* cache = Tls::cache();
-  if (cache->attached) keeper_.flush(*cache);
+  if (cache->attached) flush(*cache);
   release_empty();
   // Free memory that is resident counts, and may be in pieces that are too short.
   if (pool_.has_hard_limit()) pool_.purge_older_than(0, SIZE_MAX);
@@ -97,6 +112,20 @@ template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::release_empty() {
   shards_.for_each_bin([this](SlabBin<Os>& bin, std::uint8_t) { bin.release_empty(context_); });
   if (const ArenaHooks* arenas = arena_hooks()) arenas->release_empty();
+}
+
+/// Gives back all blocks that the thread keeps.
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::flush(ThreadCache& cache) {
+  if constexpr (kHard.quarantine_bytes != 0) {
+    if (cache.quarantine != nullptr) {
+      static_cast<ThreadQuarantine*>(cache.quarantine)
+          ->empty([this, &cache](std::uint8_t id, void** blocks, std::uint32_t count) {
+            shards_.give(id, blocks, count, cache.shard);
+          });
+    }
+  }
+  keeper_.flush(cache);
 }
 
 template <Config C, OsLayer Os, class Tls>
@@ -207,6 +236,7 @@ bool Heap<C, Os, Tls>::prepare_parts() {
   if (!shards_.initialize(options_.shards)) return false;
   apply_limits();
   if (options_.huge_pages != 0) pool_.set_huge_start(C.huge_start_bytes);
+  if constexpr (kHard != Hardening{}) prepare_hardening();
   limits_.compute(options_.cache_kib * kKiB, C.cache_min_slots, C.cache_max_slots);
   return true;
 }

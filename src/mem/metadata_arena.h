@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/bits.h"
+#include "mem/record_pages.h"
 #include "os/mutex.h"
 #include "os/os.h"
 
@@ -86,10 +87,10 @@ class MetadataArena {
   /// The rest of the last chunk is left unused: untouched, it occupies no memory.
   bool map_chunk() {
     std::size_t bytes = next_chunk_bytes_;
-    void* chunk = Os::map(nullptr, bytes);
+    void* chunk = map_record_pages<Os>(bytes);
     if (chunk == nullptr && bytes > kFirstChunkBytes) {
       bytes = kFirstChunkBytes;
-      chunk = Os::map(nullptr, bytes);
+      chunk = map_record_pages<Os>(bytes);
     }
     if (chunk == nullptr) return false;
     auto* header = static_cast<Chunk*>(chunk);

@@ -57,8 +57,9 @@ class SpanPool {
     return span;
   }
 
-  /// Takes a span back. Its class map entries must be cleared already.
-  void release(Span* span) {
+  /// Takes a span back. Its class map entries must be cleared already. `known_zero`: all of it
+  /// reads as zero.
+  void release(Span* span, bool known_zero = false) {
     // What move_pages put there cannot merge with its neighbours in the kernel's
     // book-keeping and would use up the process's mappings.
     const bool fresh = span->moved_pages && Os::fresh_pages(map_.address(span->first), bytes(span));
@@ -69,11 +70,12 @@ class SpanPool {
     Report<Os>::check(span->state == SpanState::kLarge || span->state == SpanState::kSlab,
                       "a span that is released is in use");
     span->moved_pages = false;
-    const std::uint8_t tick = fresh ? std::uint8_t{0} : now();
+    const bool untouched = fresh || known_zero;
+    const std::uint8_t tick = untouched ? std::uint8_t{0} : now();
     for (std::uint32_t i = 0; i < span->count; ++i) {
       map_.granule(span->first + i).touched_tick = tick;
     }
-    span->touched_count = fresh ? 0 : span->count;
+    span->touched_count = untouched ? 0 : span->count;
     insert(span);
   }
 
