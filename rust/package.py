@@ -54,7 +54,7 @@ def cargo(arguments: list[str], cwd: Path, target: Path) -> str:
 def copy_workspace(workspace: Path) -> None:
     """The workspace with everything where a published crate has it."""
     shutil.copytree(ROOT / "rust", workspace,
-                    ignore=shutil.ignore_patterns("target", "bench", "examples"))
+                    ignore=shutil.ignore_patterns("target", "bench", "examples", "suites"))
     shutil.copytree(ROOT / "rust/carrel-select/examples", workspace / "carrel-select/examples")
     for crate in CRATES:
         for licence in ROOT.glob("LICENSE-*"):

@@ -2,9 +2,10 @@
 """choice: carrel-select gives the allocator that was asked for, or says why it cannot.
 
 A program is built and run with each feature; two features at once are compile errors, whose text is
-compared with choice.txt (--update rewrites it). No library for MSVC need be at hand: the guard is
-expanded with that target's own cfg values by `rustc --target x86_64-pc-windows-msvc`, without any
-crate, and what cargo would build there comes from `cargo metadata --filter-platform`.
+compared with choice.txt (--update rewrites it). jemalloc takes minutes of processor time to build:
+only --all runs it. No library for MSVC need be at hand: the guard is expanded with that target's own
+cfg values by `rustc --target x86_64-pc-windows-msvc`, without any crate, and what cargo would build
+there comes from `cargo metadata --filter-platform`.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def run_example(feature: str, example: str) -> tuple[int, str]:
     return done.returncode, done.stdout.strip()
 
 
-def check_served() -> None:
-    for feature in ("", *FEATURES):
+def check_served(features: list[str]) -> None:
+    for feature in ("", *features):
         status, text = run_example(feature, "which")
         name = feature or "system"
         cargo.check(status == 0 and text.startswith(f"{name}: {name} serves"),
@@ -100,7 +101,8 @@ def main() -> int:
     golden = GOLDEN.read_text(encoding="utf-8")
     cargo.check(text == golden, f"messages changed (--update accepts them):\n{text}")
     check_msvc()
-    check_served()
+    slow = () if "--all" in sys.argv else ("jemalloc",)
+    check_served([name for name in FEATURES if name not in slow])
     if "CARREL_TEST_LIBRARY" in os.environ:
         check_preloaded(Path(os.environ["CARREL_TEST_LIBRARY"]))
     print(f"choice: {len(golden.splitlines())} pairs refused, each allocator proved")
