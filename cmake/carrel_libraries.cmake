@@ -41,6 +41,11 @@ endfunction()
 
 find_package(Threads REQUIRED)
 carrel_object_library(carrel_core_objects ${carrel_core_sources})
+# What is asked for now and then is better small than fast.
+foreach(source IN ITEMS control results statistics statistics_formats statistics_text)
+  set_source_files_properties("${carrel_root}/src/api/${source}.cc" PROPERTIES
+    COMPILE_OPTIONS "$<$<CONFIG:Release,RelWithDebInfo>:-Os>")
+endforeach()
 
 # The archive is C to its users: a C program that links it needs no C++ runtime.
 function(carrel_archive name output)

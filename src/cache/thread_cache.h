@@ -157,7 +157,7 @@ class CacheKeeper {
 
   void give(ThreadCache& cache, std::uint8_t size_class, void** blocks, std::uint32_t count) {
     cache.given_bytes += std::size_t{count} * kClasses[size_class].slot_bytes;
-    shards_.give(size_class, blocks, count);
+    shards_.give(size_class, blocks, count, cache.shard);
   }
 
   void drop(ThreadCache& cache, std::uint32_t index) {

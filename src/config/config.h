@@ -19,10 +19,10 @@ struct Config {
   std::size_t cache_bytes_per_class = 32 * kKiB;
 
   /// Blocks a thread may keep cached per size class, whatever their size.
-  std::uint32_t cache_max_slots = 256;
+  std::uint32_t cache_max_slots = 512;
 
   /// Blocks that a thread may always cache, however large they are.
-  std::uint32_t cache_min_slots = 4;
+  std::uint32_t cache_min_slots = 2;
 
   /// Age in milliseconds at which free memory goes back to the system; option decay_ms.
   std::uint32_t decay_ms = 500;

@@ -61,7 +61,8 @@ class Heap {
   /// business, which calls allocate_slow and turns its null into the caller's kind of error.
   template <void* (*slow)(std::size_t)>
   CARREL_INLINE void* malloc(std::size_t size) {
-    const std::size_t step = (size - 1) / kSlotAlignment;  // huge for size 0
+    std::size_t step = (size - 1) / kSlotAlignment;  // huge for size 0
+    CARREL_OPAQUE(step);                             // or it is compared before it is divided
     if (CARREL_LIKELY(step < BinOffsets::kCount)) {
       char* cache = reinterpret_cast<char*>(Tls::cache());
       CacheBin& bin = *reinterpret_cast<CacheBin*>(cache + kBinOffsets.offset[step]);
@@ -108,7 +109,7 @@ class Heap {
     // Slabs start at granules, so a slot size that is a multiple of the alignment will do;
     // every power of two is such a class.
     std::uint8_t id = size_class_for(least);
-    while (kClasses[id].slot_bytes % alignment != 0) ++id;
+    while ((kClasses[id].slot_bytes & (alignment - 1)) != 0) ++id;
     return malloc<plain_slow>(kClasses[id].slot_bytes);
   }
 
@@ -161,6 +162,12 @@ class Heap {
     return purger_.purge_all();
   }
 
+  /// Gives back what the calling thread caches.
+  void flush_thread() {
+    ThreadCache* cache = Tls::cache();
+    if (cache->attached) keeper_.flush(*cache);
+  }
+
   /// Called on the way out of a thread: gives its cache back.
   void detach_thread(ThreadCache* cache) {
     purger_.keep_time();
@@ -187,6 +194,8 @@ class Heap {
   const Options& options() const { return options_; }
   /// Options that are read only at the start can be set until the first allocation.
   OptionError set_option_now(TextView key, TextView value);
+  /// Those in force, also before the first allocation.
+  const Options& options_now();
 
   // For statistics (heap/stats.h).
   PageMap<Os>& map() { return map_; }

@@ -41,7 +41,7 @@ void Heap<C, Os, Tls>::free_slow(void* block) {
   if (CARREL_UNLIKELY(!cache->attached)) {
     cache = attach_thread();
     if (cache == nullptr) {
-      shards_.give(plain_class(value), &block, 1);
+      shards_.give(plain_class(value), &block, 1, 0);
       return;
     }
   }
@@ -151,6 +151,15 @@ OptionError Heap<C, Os, Tls>::set_option_now(TextView key, TextView value) {
   const OptionError error = set_option(options_, key, value, false);
   state_.store(kUntouched, std::memory_order_release);
   return error;
+}
+
+template <Config C, OsLayer Os, class Tls>
+const Options& Heap<C, Os, Tls>::options_now() {
+  if (!ready() && begin_setup()) {
+    if (!options_read_) read_options();
+    state_.store(kUntouched, std::memory_order_release);
+  }
+  return options_;
 }
 
 /// What was done stays done if memory is short and it must be tried again.

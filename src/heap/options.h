@@ -43,7 +43,7 @@ inline constexpr OptionSpec kOptionTable[] = {
      "1: a helper thread gives memory back also when the program is idle; 0: only calls to "
      "the allocator do"},
     {"cache_kib", &Options::cache_kib, 0, 1'024, false,
-     "KiB a thread may keep cached per size class (at least 4 blocks)"},
+     "KiB a thread may keep cached per size class (at least 2 blocks)"},
     {"shards", &Options::shards, 1, 64, false,
      "sets of slabs that threads are dealt to; by default one per CPU"},
     {"huge_pages", &Options::huge_pages, 0, 1, false,
@@ -79,6 +79,9 @@ std::uint32_t nearest_value(const OptionSpec& spec, TextView value);
 
 /// Reads a value of this option; false if it is none.
 bool parse_value(const OptionSpec& spec, TextView text, std::uint32_t& value);
+
+/// Levenshtein's edit distance between short strings.
+std::size_t edit_distance(TextView a, TextView b);
 
 /// The valid key that is spelled most like this one.
 const OptionSpec& nearest_option(TextView key);

@@ -44,6 +44,17 @@ class MetadataArena {
   /// Bytes mapped for records so far.
   std::size_t mapped_bytes() const { return mapped_bytes_.load(std::memory_order_relaxed); }
 
+  /// Calls visit(start, bytes) for each mapping. They only become more, so that no lock is held
+  /// meanwhile.
+  template <class Visit>
+  void for_each_chunk(Visit visit) const {
+    // Acquire pairs with the release in map_chunk(): the chunk's own line is seen.
+    for (const Chunk* chunk = chunks_.load(std::memory_order_acquire); chunk != nullptr;
+         chunk = chunk->next) {
+      visit(reinterpret_cast<const char*>(chunk), chunk->bytes);
+    }
+  }
+
   void lock() { lock_.lock(); }
   void unlock() { lock_.unlock(); }
   void reset_after_fork() { lock_.reset_after_fork(); }
@@ -54,6 +65,11 @@ class MetadataArena {
  private:
   struct FreeRecord {
     FreeRecord* next;
+  };
+  /// The first line of each mapping.
+  struct Chunk {
+    const Chunk* next;
+    std::size_t bytes;
   };
   static constexpr std::size_t kFirstChunkBytes = 128 * kKiB;
   static constexpr std::size_t kMaxChunkBytes = 4 * kMiB;
@@ -76,8 +92,11 @@ class MetadataArena {
       chunk = Os::map(nullptr, bytes);
     }
     if (chunk == nullptr) return false;
-    next_ = static_cast<char*>(chunk);
-    end_ = next_ + bytes;
+    auto* header = static_cast<Chunk*>(chunk);
+    *header = {.next = chunks_.load(std::memory_order_relaxed), .bytes = bytes};
+    chunks_.store(header, std::memory_order_release);
+    next_ = static_cast<char*>(chunk) + kLineBytes;
+    end_ = static_cast<char*>(chunk) + bytes;
     mapped_bytes_.fetch_add(bytes, std::memory_order_relaxed);  // a statistic, orders nothing
     if (next_chunk_bytes_ < kMaxChunkBytes) next_chunk_bytes_ *= 2;
     return true;
@@ -88,6 +107,7 @@ class MetadataArena {
   char* end_ = nullptr;
   std::size_t next_chunk_bytes_ = kFirstChunkBytes;
   std::atomic<std::size_t> mapped_bytes_{0};
+  std::atomic<const Chunk*> chunks_{nullptr};
   FreeRecord* free_[kMaxRecordBytes / kLineBytes] = {};
 };
 

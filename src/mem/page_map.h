@@ -99,6 +99,16 @@ class PageMap {
     }
   }
 
+  /// Calls visit(start, bytes) for the part in use of each of the map's own arrays.
+  template <class Visit>
+  void for_each_table(Visit visit) const {
+    const std::size_t page = Os::page_bytes();
+    const std::size_t count = granule_count();
+    if (count == 0) return;
+    visit(reinterpret_cast<const char*>(class_map_), align_up(count, page));
+    visit(reinterpret_cast<const char*>(granules_), align_up(count * sizeof(Granule), page));
+  }
+
   bool reserved_at_once() const { return reserved_; }
   std::size_t window_granules() const { return window_granules_; }
 

@@ -31,6 +31,14 @@ struct PoolTotals {
   std::size_t purged = 0;   // given back so far, cumulative
 };
 
+/// How often the pool did what, since the start.
+struct PoolEvents {
+  std::uint64_t allocated = 0;   // spans handed out, for slabs and large blocks
+  std::uint64_t extensions = 0;  // memory added to the heap
+  std::uint64_t purges = 0;      // runs given back to the system
+  std::uint32_t contended = 0;   // spans that had to wait for the lock
+};
+
 template <OsLayer Os>
 class SpanPool {
  public:
@@ -43,7 +51,7 @@ class SpanPool {
   /// `align_granules` granules, in state `state`; null when memory is exhausted.
   Span* allocate(std::uint32_t count, std::uint32_t align_granules, SpanState state,
                  Density density = Density::kDense) {
-    LockGuard guard(lock_);
+    CountingLockGuard guard(lock_, events_.contended);
     const std::uint32_t slack = align_granules - 1;
     Span* span = find(count + slack);
     if (span == nullptr) {
@@ -233,6 +241,11 @@ class SpanPool {
             .purged = purged_granules_.load(std::memory_order_relaxed)};
   }
 
+  PoolEvents events() {
+    LockGuard guard(lock_);
+    return events_;
+  }
+
   void lock() { lock_.lock(); }
   void unlock() { lock_.unlock(); }
   void reset_after_fork() { lock_.reset_after_fork(); }
@@ -323,6 +336,7 @@ class SpanPool {
   void claim(Span* span, SpanState state) {
     free_granules_.fetch_sub(span->count, std::memory_order_relaxed);
     touched_granules_.fetch_sub(span->touched_count, std::memory_order_relaxed);
+    events_.allocated += state == SpanState::kPurging ? 0 : 1;
     span->state = state;
     span->moved_pages = false;
     set_ends(span);
@@ -396,6 +410,7 @@ class SpanPool {
     }
     span->touched_count = 0;
     insert(span);
+    ++events_.extensions;
     collapse_tries_left_.store(kCollapseTries, std::memory_order_relaxed);
     return true;
   }
@@ -484,6 +499,7 @@ class SpanPool {
     }
     span->touched_count = gone ? 0 : count;
     insert(span);
+    ++events_.purges;
     if (gone) purged_granules_.fetch_add(count, std::memory_order_relaxed);
     return gone ? count : 0;
   }
@@ -501,6 +517,7 @@ class SpanPool {
   FreeSpans touched_;
   FreeSpans untouched_;
   IntrusiveList<Span> unused_;
+  PoolEvents events_;
   std::uint32_t end_ = 0;  // one past the last granule added
   // Written by whoever keeps the time; a stale value only shifts a purge by a tick.
   std::atomic<std::uint8_t> tick_{1};

@@ -27,6 +27,13 @@ class Mutex {
     lock_contended();
   }
 
+  /// As lock(), and counts in `contended`, which this lock guards, when it had to wait.
+  void lock_counting(std::uint32_t& contended) {
+    if (CARREL_LIKELY(try_lock())) return;
+    lock_contended();
+    ++contended;
+  }
+
   bool try_lock() {
     std::uint32_t expected = kFree;
     return word_.compare_exchange_strong(expected, kHeld, std::memory_order_acquire,
@@ -80,6 +87,21 @@ class LockGuard {
   ~LockGuard() { lock_.unlock(); }
   LockGuard(const LockGuard&) = delete;
   LockGuard& operator=(const LockGuard&) = delete;
+
+ private:
+  Lock& lock_;
+};
+
+/// The same with a count of those that had to wait, which the lock guards.
+template <class Lock>
+class CountingLockGuard {
+ public:
+  CountingLockGuard(Lock& lock, std::uint32_t& contended) : lock_(lock) {
+    lock_.lock_counting(contended);
+  }
+  ~CountingLockGuard() { lock_.unlock(); }
+  CountingLockGuard(const CountingLockGuard&) = delete;
+  CountingLockGuard& operator=(const CountingLockGuard&) = delete;
 
  private:
   Lock& lock_;

@@ -23,13 +23,20 @@ struct SlabContext {
   PageMap<Os>& map;
   MetadataArena<Os>& metadata;
   SpanPool<Os>& pool;
-  std::atomic<std::uint32_t> tick{0};  // coarse time, for telling which slabs are cold
+  std::atomic<std::uint32_t> tick{0};              // coarse time, for telling which slabs are cold
+  std::atomic<std::size_t> holes_purged_bytes{0};  // a statistic, orders nothing
 };
 
 /// A bin's numbers at one moment.
 struct BinTotals {
   std::size_t slabs = 0;
   std::size_t used_slots = 0;  // in programs' hands or in thread caches
+  // Since the start:
+  std::uint64_t refills = 0;  // batches taken
+  std::uint64_t flushes = 0;  // batches given back
+  std::uint64_t taken_slots = 0;
+  std::uint64_t remote_slots = 0;  // given back by threads of other shards
+  std::uint32_t contended = 0;     // batches that had to wait for the lock
 };
 
 template <OsLayer Os>
@@ -46,7 +53,7 @@ class alignas(64) SlabBin {
     const ClassInfo& info = kClasses[size_class_];
     const std::uint32_t tick = context.tick.load(std::memory_order_relaxed);
     std::uint32_t taken = 0;
-    lock_.lock();
+    lock_.lock_counting(contended_);
     for (;;) {
       while (taken < want && nonempty_ != 0) {
         Span* slab = lists_[std::countr_zero(nonempty_)].front();
@@ -64,18 +71,21 @@ class alignas(64) SlabBin {
       file(slab, fullness_of(slab->free_slots, info));
     }
     used_slots_ += taken;
+    taken_slots_ += taken;
+    ++refills_;
     lock_.unlock();
     return taken;
   }
 
   /// Takes back those of `count` blocks that are this bin's; moves the others to the front
-  /// of `blocks` and returns how many they are.
-  std::uint32_t give(SlabContext<Os>& context, void** blocks, std::uint32_t count) {
+  /// of `blocks` and returns how many they are. `from` is the giving thread's shard.
+  std::uint32_t give(SlabContext<Os>& context, void** blocks, std::uint32_t count,
+                     std::uint32_t from) {
     const ClassInfo& info = kClasses[size_class_];
     const std::uint32_t tick = context.tick.load(std::memory_order_relaxed);
     Span* empties = nullptr;
     std::uint32_t kept = 0;
-    lock_.lock();
+    lock_.lock_counting(contended_);
     for (std::uint32_t i = 0; i < count;) {
       Span* slab = context.map.span_of(blocks[i]);
       if (slab->shard != shard_ || slab->size_class != size_class_ ||
@@ -90,6 +100,8 @@ class alignas(64) SlabBin {
       if (slab->free_slots == info.slots) empties = retire_surplus(slab, empties);
     }
     used_slots_ -= count - kept;
+    if (from != shard_) remote_slots_ += count - kept;
+    ++flushes_;
     lock_.unlock();
     release_all(context, empties);
     return kept;
@@ -124,6 +136,7 @@ class alignas(64) SlabBin {
     // A slab whose slots are all held is in no list, and nobody can take it away.
 
     const std::size_t purged = purge_held(context, slab, info, held);
+    context.holes_purged_bytes.fetch_add(purged, std::memory_order_relaxed);
 
     lock_.lock();
     for (std::uint32_t word = 0; word < info.bit_words; ++word) {
@@ -162,7 +175,13 @@ class alignas(64) SlabBin {
 
   BinTotals totals() {
     LockGuard guard(lock_);
-    return {.slabs = slabs_, .used_slots = used_slots_};
+    return {.slabs = slabs_,
+            .used_slots = used_slots_,
+            .refills = refills_,
+            .flushes = flushes_,
+            .taken_slots = taken_slots_,
+            .remote_slots = remote_slots_,
+            .contended = contended_};
   }
 
   void lock() { lock_.lock(); }
@@ -306,8 +325,13 @@ class alignas(64) SlabBin {
   Relaxed<std::uint16_t> shard_ = 0;
   std::uint32_t nonempty_ = 0;                 // which lists have slabs
   IntrusiveList<Span> lists_[kFullnessLists];  // by fullness_of
-  std::size_t slabs_ = 0;
+  std::uint32_t slabs_ = 0;
+  std::uint32_t contended_ = 0;  // this and what follows: statistics
   std::size_t used_slots_ = 0;
+  std::uint64_t refills_ = 0;
+  std::uint64_t flushes_ = 0;
+  std::uint64_t taken_slots_ = 0;
+  std::uint64_t remote_slots_ = 0;
 };
 
 }  // namespace carrel::core

@@ -52,6 +52,20 @@ mod bindings;
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 pub use bindings::*;
+#[cfg(all(
+    not(miri),
+    target_os = "linux",
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod control;
+#[cfg(all(
+    not(miri),
+    target_os = "linux",
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+pub use control::*;
 
 #[cfg(all(
     feature = "override",

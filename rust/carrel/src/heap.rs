@@ -1,5 +1,8 @@
 //! `Carrel` on a supported target: every request is one call of the C API.
 
+#[cfg(feature = "stats")]
+extern crate alloc;
+
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::CStr;
 use core::ptr;
@@ -127,4 +130,53 @@ pub fn set_option(key: &CStr, value: &CStr) -> Result<(), OptionError> {
         0 => Err(OptionError),
         _ => Ok(()),
     }
+}
+
+#[cfg(feature = "stats")]
+pub fn stats() -> crate::Stats {
+    let mut all = carrel_sys::carrel_stats::default();
+    // SAFETY: a structure of the size that is said.
+    unsafe { carrel_sys::carrel_stats_read(&mut all, size_of_val(&all)) };
+    crate::Stats {
+        live_bytes: all.live_bytes,
+        live_blocks: all.live_blocks,
+        cached_bytes: all.cached_bytes,
+        mapped_bytes: all.mapped_bytes,
+        active_bytes: all.active_bytes,
+        free_bytes: all.free_bytes,
+        resident_bytes: all.resident_bytes,
+        metadata_bytes: all.metadata_bytes,
+        metadata_resident_bytes: all.metadata_resident_bytes,
+        large_bytes: all.large_bytes,
+        large_blocks: all.large_blocks,
+        purged_bytes: all.purged_bytes,
+        refills: all.refills,
+        flushes: all.flushes,
+        contended: all.contended,
+        threads: all.threads,
+        shards: all.shards,
+    }
+}
+
+#[cfg(feature = "stats")]
+pub fn stats_text(format: crate::Format) -> alloc::string::String {
+    use core::ffi::{c_char, c_void};
+
+    unsafe extern "C" fn append(text: *mut c_void, piece: *const c_char, size: usize) {
+        // SAFETY: the context is the string below, and the piece `size` bytes of ASCII.
+        unsafe {
+            let bytes = core::slice::from_raw_parts(piece.cast::<u8>(), size);
+            let text = &mut *text.cast::<alloc::string::String>();
+            text.push_str(core::str::from_utf8(bytes).unwrap_or(""));
+        }
+    }
+    let format = match format {
+        crate::Format::Text => carrel_sys::CARREL_TEXT,
+        crate::Format::Json => carrel_sys::CARREL_JSON,
+        crate::Format::Prometheus => carrel_sys::CARREL_PROMETHEUS,
+    };
+    let mut text = alloc::string::String::new();
+    // SAFETY: append may be called with this context until the call returns.
+    unsafe { carrel_sys::carrel_stats_print(format, Some(append), (&raw mut text).cast()) };
+    text
 }

@@ -22,6 +22,8 @@
 //! | --- | --- |
 //! | `override` | C and C++ code in the same binary uses carrel's heap too |
 //! | `local-dynamic-tls` | for a `cdylib` that another program loads while it runs |
+//! | `stats` | `stats` and `stats_text`: the heap in numbers |
+//! | `serde` | `serde::Serialize` for `Stats`; implies `stats` |
 //! | `allocator-api2` | `allocator_api2::alloc::Allocator` for [`Carrel`] |
 //! | `nightly` | `core::alloc::Allocator` for [`Carrel`]; needs a nightly compiler |
 //! | `strict-target` | an unsupported target is an error |
@@ -41,8 +43,13 @@ mod allocator;
     path = "system.rs"
 )]
 mod heap;
+#[cfg(feature = "stats")]
+mod stats;
 
 use core::fmt;
+
+#[cfg(feature = "stats")]
+pub use stats::{stats, stats_text, Format, Stats};
 
 pub use carrel_sys::SUPPORTED;
 

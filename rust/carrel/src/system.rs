@@ -58,3 +58,13 @@ pub fn owns(_block: *const u8) -> Option<bool> {
 pub fn set_option(_key: &CStr, _value: &CStr) -> Result<(), OptionError> {
     Err(OptionError)
 }
+
+#[cfg(feature = "stats")]
+pub fn stats() -> crate::Stats {
+    crate::Stats::default()
+}
+
+#[cfg(feature = "stats")]
+pub fn stats_text(_format: crate::Format) -> std::string::String {
+    std::string::String::new()
+}

@@ -24,6 +24,10 @@ struct LinuxOs {
   static void advise_huge(void* p, std::size_t bytes, bool wanted);
   static bool collapse_dense(void* p, std::size_t bytes);
 
+  /// Bytes of the range that are in memory now, as the kernel says; only for statistics, and
+  /// not part of the contract. 0 where it does not say.
+  static std::size_t resident_bytes(const void* p, std::size_t bytes);
+
   static void wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
                    std::uint32_t timeout_ms);
   static void wake(std::atomic<std::uint32_t>& word, std::uint32_t count);

@@ -1,0 +1,173 @@
+// The ceiling: see the header. One file of counters serves all runs, so that they add up.
+#include "advise/measure.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "base/error.h"
+#include "base/interrupt.h"
+#include "base/progress.h"
+#include "launch/paths.h"
+
+namespace carrel::tools {
+
+namespace {
+
+constexpr std::uint64_t kPeriod_ns = 1'000'000;
+constexpr std::uint64_t kEnoughSamples = 600;
+constexpr std::uint64_t kFewSamples = 60;  // below: timed calls decide
+constexpr double kLeastSeen = 0.5;
+// What a timed call may be off by: the clock is read twice, its cost is known to about this.
+constexpr double kClockError_ns = 15;
+
+class CounterFile {
+ public:
+  CounterFile() {
+    const char* folder = std::getenv("TMPDIR");
+    path_ = std::string(folder != nullptr ? folder : "/tmp") + "/carrel-gauge-XXXXXX";
+    const int file = mkostemp(path_.data(), O_CLOEXEC);
+    if (file < 0 || ftruncate(file, sizeof(gauge::Counters)) != 0) {
+      throw UserError("cannot make {}: {}; set TMPDIR to a folder with room", path_,
+                      std::strerror(errno));
+    }
+    void* place =
+        mmap(nullptr, sizeof(gauge::Counters), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    close(file);
+    if (place == MAP_FAILED) {
+      unlink(path_.c_str());
+      throw UserError("cannot map {}: {}", path_, std::strerror(errno));
+    }
+    counters_ = static_cast<gauge::Counters*>(place);
+    counters_->magic = gauge::kMagic;
+    counters_->period_ns = kPeriod_ns;
+  }
+  ~CounterFile() {
+    munmap(counters_, sizeof(gauge::Counters));
+    unlink(path_.c_str());
+  }
+  CounterFile(const CounterFile&) = delete;
+  CounterFile& operator=(const CounterFile&) = delete;
+
+  const gauge::Counters& counters() const { return *counters_; }
+  std::string environment() const { return fmt::format("{}={}", gauge::kEnvironment, path_); }
+
+ private:
+  std::string path_;
+  gauge::Counters* counters_ = nullptr;
+};
+
+Ceiling settle(const gauge::Counters& counters, double cpu_s, int runs) {
+  Ceiling ceiling;
+  ceiling.samples = counters.signals;
+  ceiling.samples_inside = counters.signals_inside;
+  ceiling.period_us = kPeriod_ns / 1e3;
+  ceiling.cpu_s = cpu_s;
+  ceiling.processes = counters.processes;
+  ceiling.runs = runs;
+  ceiling.calls = counters.calls;
+  ceiling.timed = counters.timed;
+  const auto periods = static_cast<double>(counters.periods.load());
+  const auto inside = static_cast<double>(counters.periods_inside.load());
+  ceiling.seen = cpu_s > 0 ? periods * kPeriod_ns / 1e9 / cpu_s : 0;
+  ceiling.timed_share =
+      cpu_s > 0 ? std::min(1.0, static_cast<double>(counters.time_ns.load()) / 1e9 / cpu_s) : 0;
+  ceiling.timed_error =
+      cpu_s > 0 ? static_cast<double>(ceiling.calls) * kClockError_ns / 1e9 / cpu_s : 0;
+  const double share = periods > 0 ? inside / periods : 0;
+  const auto signals = static_cast<double>(ceiling.samples);
+  const Interval sampled = share_interval(share * signals, signals);
+  ceiling.by_samples = ceiling.samples >= kFewSamples && ceiling.seen >= kLeastSeen;
+  if (ceiling.by_samples) {
+    ceiling.in_allocator = sampled;
+  } else {
+    ceiling.in_allocator = {ceiling.timed_share,
+                            std::max(0.0, ceiling.timed_share - ceiling.timed_error),
+                            std::min(1.0, ceiling.timed_share + ceiling.timed_error)};
+  }
+  // Besides the clock, a timed call cannot see how the caches of the two measures differ.
+  const double tolerance = ceiling.timed_error + 0.02;
+  ceiling.agree = ceiling.by_samples && ceiling.timed_share >= sampled.low - tolerance &&
+                  ceiling.timed_share <= sampled.high + tolerance;
+  for (std::size_t i = 0; i < gauge::kLatencyClasses; ++i) {
+    ceiling.allocation_ns[i] = counters.allocation_ns[i];
+    ceiling.free_ns[i] = counters.free_ns[i];
+  }
+  return ceiling;
+}
+
+}  // namespace
+
+nlohmann::ordered_json Ceiling::json() const {
+  return {{"in_allocator", in_allocator.json()},
+          {"by", by_samples ? "samples" : "timed calls"},
+          {"samples", samples},
+          {"samples_in_allocator", samples_inside},
+          {"period_us", period_us},
+          {"cpu_s", cpu_s},
+          {"seen", seen},
+          {"calls", calls},
+          {"timed_calls", timed},
+          {"timed_share", timed_share},
+          {"timed_error", timed_error},
+          {"agree", agree},
+          {"processes", processes},
+          {"runs", runs}};
+}
+
+Ceiling measure_ceiling(const Allocator& allocator, const RunOptions& options, int most_runs) {
+  CounterFile file;
+  RunOptions gauged = options;
+  gauged.in_front.insert(gauged.in_front.begin(), own_file("libcarrel-gauge.so"));
+  gauged.environment.push_back(file.environment());
+  Progress progress("measuring the ceiling", most_runs);
+  double cpu_s = 0;
+  int runs = 0;
+  while (runs < most_runs && !interrupted()) {
+    progress.at(runs);
+    const RunResult run = run_program(allocator, gauged);
+    if (run.exit_signal != 0 && !interrupted()) {
+      throw UserError("the program {} under measurement; does it run without carrel?",
+                      run.ending());
+    }
+    cpu_s += run.cpu_s;
+    ++runs;
+    if (file.counters().signals >= kEnoughSamples) break;
+  }
+  const gauge::Counters& counters = file.counters();
+  if (counters.processes == 0) {
+    throw UserError(
+        "nothing of the program's allocation was seen: it is static, set-user-id or "
+        "exports malloc itself; carrel doctor -- CMD tells which");
+  }
+  return settle(counters, cpu_s, runs);
+}
+
+double latency_quantile(const std::array<std::uint64_t, gauge::kLatencyClasses>& classes,
+                        double share) {
+  std::uint64_t all = 0;
+  for (const std::uint64_t count : classes) all += count;
+  if (all == 0) return 0;
+  const auto wanted = static_cast<std::uint64_t>(std::ceil(share * static_cast<double>(all)));
+  std::uint64_t below = 0;
+  for (std::size_t i = 0; i < classes.size(); ++i) {
+    below += classes[i];
+    if (below >= wanted) {
+      // The middle of the class.
+      const auto low = static_cast<double>(gauge::latency_floor(i));
+      const auto high = static_cast<double>(gauge::latency_floor(i + 1));
+      return (low + high) / 2;
+    }
+  }
+  return 0;
+}
+
+}  // namespace carrel::tools

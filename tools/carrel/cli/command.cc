@@ -1,0 +1,58 @@
+// The list that Registrations fill before main, and the option that most commands share.
+#include "cli/command.h"
+
+#include <algorithm>
+#include <charconv>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#include "base/error.h"
+
+namespace carrel::tools {
+
+namespace {
+
+std::vector<CommandEntry>& registered() {
+  static std::vector<CommandEntry> entries;
+  return entries;
+}
+
+}  // namespace
+
+std::vector<CommandEntry> commands() {
+  std::vector<CommandEntry> entries = registered();
+  std::sort(entries.begin(), entries.end(), [](const CommandEntry& a, const CommandEntry& b) {
+    return a.order != b.order ? a.order < b.order : a.name < b.name;
+  });
+  return entries;
+}
+
+Registration::Registration(CommandEntry entry) { registered().push_back(std::move(entry)); }
+
+std::vector<std::string>& program_argument(CLI::App& command, bool required) {
+  static std::vector<std::unique_ptr<std::vector<std::string>>> kept;
+  kept.push_back(std::make_unique<std::vector<std::string>>());
+  std::vector<std::string>& words = *kept.back();
+  CLI::Option* option = command.add_option("CMD", words, "the program and its arguments, after --");
+  if (required) option->required();
+  return words;
+}
+
+std::uint64_t parse_bytes(const std::string& text) {
+  std::uint64_t value = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, value);
+  const std::string unit(rest, end);
+  unsigned shift = 0;
+  if (unit == "K" || unit == "k") shift = 10;
+  if (unit == "M" || unit == "m") shift = 20;
+  if (unit == "G" || unit == "g") shift = 30;
+  if (error != std::errc{} || (shift == 0 && !unit.empty()) ||
+      value > (~std::uint64_t{0} >> shift)) {
+    throw UserError("'{}' is no size; write a number of bytes, or 64K, 100M, 2G", text);
+  }
+  return value << shift;
+}
+
+}  // namespace carrel::tools

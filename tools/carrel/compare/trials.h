@@ -1,0 +1,49 @@
+// Trials: runs of one program on several allocators, one after another in turning order, so that
+// what changes on the machine meets all of them; what they came to, and how far the baseline is
+// from itself (A/A). It recommends nothing.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "compare/program.h"
+#include "compare/statistics.h"
+
+namespace carrel::tools {
+
+struct TrialOptions {
+  RunOptions run;
+  std::vector<Allocator> allocators;   // the first is the baseline
+  int runs = 5;                        // of each
+  std::string metric_name = "metric";  // of run.metric_command
+};
+
+// One allocator's runs. `values`: metric (wall_s, cpu_s, peak_rss_bytes, ...) to one value a run.
+struct Trial {
+  Allocator allocator;
+  LibraryInfo library;
+  std::map<std::string, std::vector<double>> values;
+  std::string failed;  // why it has too few runs; empty when it is well
+};
+
+struct TrialResults {
+  std::vector<Trial> trials;            // the baseline first
+  std::map<std::string, double> noise;  // metric to half width of the baseline's ratio to itself
+  int runs = 0;                         // complete rounds
+  bool stopped = false;                 // interrupted: fewer rounds than asked for
+
+  const Trial* find(const std::string& name) const;
+  Interval value(const Trial& trial, const std::string& metric) const;
+  Interval ratio(const Trial& trial, const std::string& metric) const;  // over the baseline
+  nlohmann::ordered_json json() const;  // the section `comparison` of the analysis document
+};
+
+// Runs everything. A run that ends otherwise than the baseline's first one is a failure of its
+// allocator. The baseline runs twice a round, the second time for the noise. Shows progress.
+// Throws UserError when the program cannot be started or fails on the baseline.
+TrialResults run_trials(const TrialOptions& options);
+
+}  // namespace carrel::tools
