@@ -54,8 +54,7 @@ def cargo(arguments: list[str], cwd: Path, target: Path) -> str:
 def copy_workspace(workspace: Path) -> None:
     """The workspace with everything where a published crate has it."""
     shutil.copytree(ROOT / "rust", workspace,
-                    ignore=shutil.ignore_patterns("target", "bench", "examples", "suites"))
-    shutil.copytree(ROOT / "rust/carrel-select/examples", workspace / "carrel-select/examples")
+                    ignore=shutil.ignore_patterns("target", "bench", "suites"))
     for crate in CRATES:
         for licence in ROOT.glob("LICENSE-*"):
             shutil.copy(licence, workspace / crate)

@@ -1,5 +1,5 @@
-//! Statistics and controls of `carrel/carrel.h`: types, constants and functions under their C names.
-//! A test reads this file and compares it with the header.
+//! Statistics and controls of `carrel/carrel.h`: types, constants and functions under their C
+//! names. A test reads this file and compares it with the header.
 #![allow(non_camel_case_types)]
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
