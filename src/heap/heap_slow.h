@@ -186,6 +186,7 @@ void Heap<C, Os, Tls>::read_options() {
 
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::before_fork() {
+  pool_.purging().lock();
   registry_.lock();
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.lock(); });
   pool_.lock();
@@ -198,6 +199,7 @@ void Heap<C, Os, Tls>::after_fork_in_parent() {
   pool_.unlock();
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.unlock(); });
   registry_.unlock();
+  pool_.purging().unlock();
 }
 
 template <Config C, OsLayer Os, class Tls>
