@@ -226,9 +226,11 @@ void Heap<C, Os, Tls>::before_fork() {
   for (;;) {
     const ArenaHooks* arenas = arena_hooks();
     if (arenas != nullptr) arenas->before_fork();
+    pool_.purging().lock();
     registry_.lock();  // from here on no hooks are set
     if (arenas == arena_hooks()) break;
     registry_.unlock();
+    pool_.purging().unlock();
   }
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.lock(); });
   pool_.lock();
@@ -242,6 +244,7 @@ void Heap<C, Os, Tls>::after_fork_in_parent() {
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.unlock(); });
   const ArenaHooks* arenas = arena_hooks();
   registry_.unlock();
+  pool_.purging().unlock();
   if (arenas != nullptr) arenas->after_fork(false);
 }
 

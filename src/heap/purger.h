@@ -180,6 +180,7 @@ class Purger {
       if (slab == nullptr) continue;
       const std::uint32_t shard = slab->shard;
       if (shard >= shards_.count()) continue;
+      LockGuard slots_held(context_.pool.purging());
       bytes += shards_.bin(shard, size_class).purge_cold(context_, slab, age);
     }
     return bytes;

@@ -160,6 +160,7 @@ class SpanPool {
     while (purged < limit) {
       Span* batch[kPurgeBatch];
       std::size_t batch_size = 0;
+      LockGuard out_of_the_pool(purging_);
       {
         LockGuard guard(lock_);
         batch_size = take_stale(age, batch);
@@ -285,10 +286,16 @@ class SpanPool {
 
   void lock() { lock_.lock(); }
   void unlock() { lock_.unlock(); }
-  void reset_after_fork() { lock_.reset_after_fork(); }
+  /// Held while memory is out of the pool, or slots out of a slab, to be given back: a child
+  /// made meanwhile would miss it for ever. Held for one batch or one slab at a time.
+  Mutex<Os>& purging() { return purging_; }
+  void reset_after_fork() {
+    lock_.reset_after_fork();
+    purging_.reset_after_fork();
+  }
 
  private:
-  static constexpr std::size_t kPurgeBatch = 32;
+  static constexpr std::size_t kPurgeBatch = 8;
   static constexpr std::uint32_t kMinExtension = 1 * kMiB >> kGranuleShift;
   static constexpr std::uint32_t kMaxExtension = 64 * kMiB >> kGranuleShift;
   /// Writing costs about 0.1 ns a byte, giving back and faulting again some 0.2 to 0.5 ns:
@@ -558,6 +565,7 @@ class SpanPool {
 
   PageMap<Os>& map_;
   MetadataArena<Os>& metadata_;
+  Mutex<Os> purging_;
   Mutex<Os> lock_;  // guards everything below and the granule array
   FreeSpans touched_;
   FreeSpans untouched_;

@@ -47,6 +47,27 @@ TEST_F(ForkTest, OthersWaitWhileTheProcessForks) {
   EXPECT_TRUE(done);
 }
 
+TEST_F(ForkTest, NothingIsOutOfThePoolMeanwhile) {
+  // What another thread is giving back at that moment would be lost to the child.
+  heap_->free(allocate(8 * kMiB));
+  heap_->purge();
+  const PoolTotals quiet = heap_->pool().totals();
+  std::atomic<bool> done{false};
+  std::thread purger([&] {
+    while (!done) heap_->purge();
+  });
+  for (int i = 0; i < 2000; ++i) {
+    heap_->free(allocate(8 * kMiB));
+    heap_->before_fork();
+    const PoolTotals totals = heap_->pool().totals();
+    EXPECT_EQ(totals.added - totals.free, quiet.added - quiet.free);
+    heap_->after_fork_in_parent();
+  }
+  done = true;
+  purger.join();
+  expect_clean();
+}
+
 TEST_F(ForkTest, TheChildStartsAHelperOfItsOwn) {
   heap_->free(allocate_many(1, 10 * kMiB)[0]);
   ASSERT_EQ(FakeOs::calls(OsCall::kStartThread), 1u);
