@@ -7,13 +7,15 @@
 // C++ one, which static and musl programs could not run.
 #pragma once
 
+#include <preset.h>
+
 #include "heap/heap.h"
 #include "os/linux/linux_os.h"
 
 namespace carrel::core {
 
 struct ProcessTls;
-using ProcessHeap = Heap<kDefault, LinuxOs, ProcessTls>;
+using ProcessHeap = Heap<kPreset, LinuxOs, ProcessTls>;
 
 struct ProcessTls {
   static ProcessHeap& heap();
@@ -31,7 +33,7 @@ struct ProcessTls {
   [[gnu::tls_model(CARREL_TLS_MODEL)]] static inline constinit thread_local bool exited_ = false;
 };
 
-extern template class Heap<kDefault, LinuxOs, ProcessTls>;
+extern template class Heap<kPreset, LinuxOs, ProcessTls>;
 
 /// Usable from the first instruction of the process on: its constructor is constant.
 [[gnu::visibility("hidden")]] extern constinit ProcessHeap process_heap;

@@ -71,10 +71,9 @@ inline std::size_t cached_bytes(const ThreadCache& cache) {
   return bytes;
 }
 
-template <OsLayer Os>
+template <OsLayer Os, class Large>
 void gather_stats(HeapStats& stats, Shards<Os>& shards, ThreadRegistry<Os>& registry,
-                  const LargeObjects<Os>& large, SpanPool<Os>& pool,
-                  const MetadataArena<Os>& metadata) {
+                  const Large& large, SpanPool<Os>& pool, const MetadataArena<Os>& metadata) {
   registry.for_each([&](const ThreadCache& cache) {
     ++stats.threads;
     for_each_cached(cache, [&](std::uint8_t id, std::uint32_t blocks) {

@@ -3,12 +3,13 @@
 // It comes from mappings of its own, so that nothing of carrel's lies where a program's
 // blocks are. Records are handed out in units of a cache line, zeroed, and recycled by
 // size; the mappings are never given back, so a stale pointer to a record always points
-// to some record. Thread-safe; rank 4 (see os/mutex.h), a leaf.
+// to some record. Thread-safe; rank 5 (see os/mutex.h), a leaf.
 #pragma once
 
 #include <cstring>
 
 #include "base/bits.h"
+#include "mem/record_pages.h"
 #include "os/mutex.h"
 #include "os/os.h"
 
@@ -86,10 +87,10 @@ class MetadataArena {
   /// The rest of the last chunk is left unused: untouched, it occupies no memory.
   bool map_chunk() {
     std::size_t bytes = next_chunk_bytes_;
-    void* chunk = Os::map(nullptr, bytes);
+    void* chunk = map_record_pages<Os>(bytes);
     if (chunk == nullptr && bytes > kFirstChunkBytes) {
       bytes = kFirstChunkBytes;
-      chunk = Os::map(nullptr, bytes);
+      chunk = map_record_pages<Os>(bytes);
     }
     if (chunk == nullptr) return false;
     auto* header = static_cast<Chunk*>(chunk);

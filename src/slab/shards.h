@@ -18,7 +18,7 @@ class Shards {
   /// Chooses the number of shards; false when memory for them is refused.
   bool initialize(std::uint32_t count) {
     for (; count >= 1; count /= 2) {  // fewer where memory is short
-      void* memory = Os::map(nullptr, align_up(count * sizeof(Row), Os::page_bytes()));
+      void* memory = map_record_pages<Os>(align_up(count * sizeof(Row), Os::page_bytes()));
       if (memory == nullptr) continue;
       rows_ = static_cast<Row*>(memory);  // all zero, which is what a new Row is
       count_ = count;

@@ -7,13 +7,13 @@
 // is running, asleep or gone.
 //
 // The lock is held for bit operations only: nothing under it calls the system or touches
-// a user's page. Rank 2, ordered by shard, then class.
+// a user's page. Rank 3, ordered by shard, then class.
 #pragma once
 
 #include "base/intrusive_list.h"
 #include "mem/span_pool.h"
 #include "os/mutex.h"
-#include "slab/slab.h"
+#include "slab/random_slots.h"
 
 namespace carrel::core {
 
@@ -25,6 +25,7 @@ struct SlabContext {
   SpanPool<Os>& pool;
   std::atomic<std::uint32_t> tick{0};              // coarse time, for telling which slabs are cold
   std::atomic<std::size_t> holes_purged_bytes{0};  // a statistic, orders nothing
+  std::uint64_t seed = 0;                          // of a hardened build's random choices
 };
 
 /// A bin's numbers at one moment.
@@ -57,8 +58,13 @@ class alignas(64) SlabBin {
     for (;;) {
       while (taken < want && nonempty_ != 0) {
         Span* slab = lists_[std::countr_zero(nonempty_)].front();
-        taken +=
-            take_slots(slab, context.map.address(slab->first), info, end - taken, want - taken);
+        char* base = context.map.address(slab->first);
+        if constexpr (kHard.random_slots) {
+          if (!random_.seeded()) random_.seed(context.seed, size_class_ + 64u * shard_);
+          taken += take_random_slots(slab, base, info, end - taken, want - taken, random_);
+        } else {
+          taken += take_slots(slab, base, info, end - taken, want - taken);
+        }
         slab->last_use_tick = tick;
         refile(slab, info);
       }
@@ -97,7 +103,7 @@ class alignas(64) SlabBin {
       slab->last_use_tick = tick;
       slab->holes_purged = false;
       refile(slab, info);
-      if (slab->free_slots == info.slots) empties = retire_surplus(slab, empties);
+      if (slab->free_slots == info.slots) empties = retire_surplus(context, slab, empties);
     }
     used_slots_ -= count - kept;
     if (from != shard_) remote_slots_ += count - kept;
@@ -120,7 +126,7 @@ class alignas(64) SlabBin {
       lock_.unlock();
       return 0;
     }
-    if (slab->free_slots == info.slots) {
+    if (slab->free_slots == info.slots && !stays_in_class(context)) {
       unfile(slab);
       --slabs_;
       lock_.unlock();
@@ -151,7 +157,7 @@ class alignas(64) SlabBin {
     slab->free_slots += slots_held;
     refile(slab, info);
     Span* empties = nullptr;
-    if (slab->free_slots == info.slots) empties = retire_surplus(slab, empties);
+    if (slab->free_slots == info.slots) empties = retire_surplus(context, slab, empties);
     lock_.unlock();
     release_all(context, empties);
     return purged;
@@ -191,10 +197,21 @@ class alignas(64) SlabBin {
  private:
   static constexpr std::uint32_t kMaxWords = static_cast<std::uint32_t>(kGranuleBytes / 16 / 64);
 
+  static constexpr Hardening kHard = hardening_of<Os>();
+
+  /// Whether slabs are never given back to the pool for other uses. Where mappings are made one
+  /// by one, address space is short, and they are.
+  static bool stays_in_class(const SlabContext<Os>& context) {
+    return kHard.isolate_classes && context.map.reserved_at_once();
+  }
+
   Span* new_slab(SlabContext<Os>& context) {
     const ClassInfo& info = kClasses[size_class_];
     Span* slab = context.pool.allocate(info.granules, 1, SpanState::kSlab);
     if (slab == nullptr) return nullptr;
+    if constexpr (kHard.zero_freed) {
+      context.pool.zero(slab, std::size_t{info.granules} << kGranuleShift);
+    }
     if (!make_slab(slab, size_class_, shard_, context.metadata)) {
       context.pool.release(slab);
       return nullptr;
@@ -214,6 +231,7 @@ class alignas(64) SlabBin {
       for (std::uint32_t i = 0; i < slabs->count; ++i) {
         context.map.set_class(slabs->first + i, kNotOurs);
       }
+      if constexpr (kHard.check_frees) context.map.clear_records(slabs->first, slabs->count);
       unmake_slab(slabs, context.metadata);
       context.pool.release(slabs);
       slabs = next;
@@ -221,7 +239,8 @@ class alignas(64) SlabBin {
   }
 
   /// An empty slab stays if it is the only one: the next batch is likely to want it.
-  Span* retire_surplus(Span* slab, Span* empties) {
+  Span* retire_surplus(const SlabContext<Os>& context, Span* slab, Span* empties) {
+    if (stays_in_class(context)) return empties;
     IntrusiveList<Span>& list = lists_[kFullnessLists - 1];
     if (list.front() == slab && slab->next == nullptr) return empties;
     unfile(slab);
@@ -332,6 +351,8 @@ class alignas(64) SlabBin {
   std::uint64_t flushes_ = 0;
   std::uint64_t taken_slots_ = 0;
   std::uint64_t remote_slots_ = 0;
+  struct NotRandom {};
+  [[no_unique_address]] std::conditional_t<kHard.random_slots, RandomSource, NotRandom> random_;
 };
 
 }  // namespace carrel::core

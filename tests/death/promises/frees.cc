@@ -18,13 +18,6 @@ struct Owned {
   std::size_t bytes = 0;
 };
 
-bool intact(const char* memory, std::size_t bytes, char value) {
-  for (std::size_t i = 0; i < bytes; ++i) {
-    if (hidden(memory)[i] != value) return false;
-  }
-  return true;
-}
-
 /// Goes on as a program would; whatever notices the misuse late has its chance. Every block is
 /// filled with a value of its own: harm shows as a block that holds another one's.
 int carry_on(std::size_t size, Owned owned = {}) {

@@ -1,5 +1,6 @@
 // Writes beyond a block: some bytes too far or too early, by memcpy and byte by byte. The block
-// stands among others of its size, and all of them are freed afterwards.
+// stands among others of its size, and all of them are freed afterwards. Harm was done if another
+// block was changed, or if blocks that are allocated later are not what they should be.
 #include "promise.h"
 
 namespace {
@@ -23,8 +24,17 @@ int smash(std::size_t size, std::ptrdiff_t at, std::size_t count, How how, char 
   for (char*& block : blocks) block = filled(size);
   arm();
   write_at(blocks[kNeighbours / 2], at, count, how, value);
+  Verdict verdict = kHarmless;
+  for (char* block : blocks) {
+    if (!intact(block, size, 0x5A)) verdict = kHarmed;
+  }
   for (char* block : blocks) free(block);
-  return kHarmed;
+  char* later[2 * kNeighbours];
+  for (int i = 0; i < 2 * kNeighbours; ++i) later[i] = filled(size, i);
+  for (int i = 0; i < 2 * kNeighbours; ++i) {
+    if (!intact(later[i], size, static_cast<char>(i))) verdict = kHarmed;
+  }
+  return verdict;
 }
 
 template <std::size_t kCount, How kHow, char kValue = 0x41>

@@ -49,5 +49,12 @@ inline char* filled(std::size_t size, int value = 0x5A) {
   return hidden(block);
 }
 
+inline bool intact(const char* memory, std::size_t bytes, char value) {
+  for (std::size_t i = 0; i < bytes; ++i) {
+    if (hidden(memory)[i] != value) return false;
+  }
+  return true;
+}
+
 /// How many blocks of a size make neighbours likely without taking much memory.
 inline constexpr int kNeighbours = 32;
