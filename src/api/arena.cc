@@ -12,8 +12,8 @@
 namespace carrel::core {
 namespace {
 
-using ProcessArena = Arena<LinuxOs>;
-using ProcessArenas = ArenaSet<LinuxOs>;
+using ProcessArena = Arena<ProcessHeap::Os>;
+using ProcessArenas = ArenaSet<ProcessHeap::Os>;
 
 /// Made by the first carrel_arena_create, and there for good.
 std::atomic<ProcessArenas*> all_arenas{nullptr};
