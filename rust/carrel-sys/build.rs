@@ -24,6 +24,7 @@ fn main() {
     }
     let choice = Choice {
         overrides: env::var_os("CARGO_FEATURE_OVERRIDE").is_some(),
+        secure: env::var_os("CARGO_FEATURE_SECURE").is_some(),
         late_loading: env::var_os("CARGO_FEATURE_LOCAL_DYNAMIC_TLS").is_some(),
     };
     let result = match installed::from_environment() {
@@ -39,7 +40,19 @@ fn main() {
 /// What the crate's features ask of the library.
 struct Choice {
     overrides: bool,
+    secure: bool,
     late_loading: bool,
+}
+
+impl Choice {
+    /// The folder of the configuration that is compiled in.
+    fn preset(&self) -> &'static str {
+        if self.secure {
+            "secure"
+        } else {
+            "default"
+        }
+    }
 }
 
 /// The same condition as in src/lib.rs.

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import cargo
 
-FEATURES = ("carrel", "mimalloc", "jemalloc", "system")
+FEATURES = ("carrel", "carrel-secure", "mimalloc", "jemalloc", "system")
 GOLDEN = Path(__file__).with_name("choice.txt")
 MSVC = "x86_64-pc-windows-msvc"
 LINUX = "x86_64-unknown-linux-gnu"

@@ -14,9 +14,13 @@ macro_rules! exclusive {
 }
 
 exclusive! {
+    "carrel" "carrel-secure",
     "carrel" "mimalloc",
     "carrel" "jemalloc",
     "carrel" "system",
+    "carrel-secure" "mimalloc",
+    "carrel-secure" "jemalloc",
+    "carrel-secure" "system",
     "mimalloc" "jemalloc",
     "mimalloc" "system",
     "jemalloc" "system",

@@ -10,8 +10,8 @@
 //! }
 //! ```
 //!
-//! The program is then built with `--features carrel-select/carrel`, or `/mimalloc`, `/jemalloc`,
-//! `/system`; with none of them the system's allocator stays. Asking for two is a compile error
+//! The program is then built with `--features carrel-select/carrel`, or `/carrel-secure`,
+//! `/mimalloc`, `/jemalloc`, `/system`; with none of them the system's allocator stays. Asking for two is a compile error
 //! that says which two. A program that offers the choice to its own users forwards the features:
 //!
 //! ```toml
@@ -28,13 +28,17 @@ mod proof;
 pub use proof::prove;
 
 // The first that is asked for; if there are more, guard.rs ends the compilation.
-#[cfg(feature = "carrel")]
+#[cfg(any(feature = "carrel", feature = "carrel-secure"))]
 mod chosen {
     pub type Selected = carrel::Carrel;
     pub const SELECTED: Selected = carrel::Carrel;
-    pub const NAME: &str = if carrel::SUPPORTED { "carrel" } else { "system" };
+    pub const NAME: &str = match (carrel::SUPPORTED, carrel::SECURE) {
+        (false, _) => "system",
+        (true, false) => "carrel",
+        (true, true) => "carrel-secure", // also if another crate asks for carrel's feature secure
+    };
 }
-#[cfg(all(feature = "mimalloc", not(feature = "carrel")))]
+#[cfg(all(feature = "mimalloc", not(any(feature = "carrel", feature = "carrel-secure"))))]
 mod chosen {
     pub type Selected = mimalloc::MiMalloc;
     pub const SELECTED: Selected = mimalloc::MiMalloc;
@@ -43,7 +47,7 @@ mod chosen {
 #[cfg(all(
     feature = "jemalloc",
     not(target_env = "msvc"),
-    not(any(feature = "carrel", feature = "mimalloc"))
+    not(any(feature = "carrel", feature = "carrel-secure", feature = "mimalloc"))
 ))]
 mod chosen {
     pub type Selected = tikv_jemallocator::Jemalloc;
@@ -52,6 +56,7 @@ mod chosen {
 }
 #[cfg(not(any(
     feature = "carrel",
+    feature = "carrel-secure",
     feature = "mimalloc",
     all(feature = "jemalloc", not(target_env = "msvc"))
 )))]
@@ -67,7 +72,7 @@ pub type Selected = chosen::Selected;
 /// The chosen allocator.
 pub const SELECTED: Selected = chosen::SELECTED;
 
-/// The chosen allocator's name: "carrel", "mimalloc", "jemalloc" or "system". It is "system" too
+/// The chosen allocator's name: "carrel", "carrel-secure", "mimalloc", "jemalloc" or "system". It is "system" too
 /// where carrel was asked for on a target that it does not support. What it says holds only if the
 /// program has `global!()`; [`prove`] finds out.
 pub const NAME: &str = chosen::NAME;

@@ -26,12 +26,12 @@ pub fn prove() -> Proof {
     Proof { chosen: NAME, serving }
 }
 
-#[cfg(feature = "carrel")]
+#[cfg(any(feature = "carrel", feature = "carrel-secure"))]
 fn is_chosen() -> bool {
     with_global_block(carrel::owns).unwrap_or_else(|| comes_back(&crate::SELECTED))
 }
 
-#[cfg(all(feature = "mimalloc", not(feature = "carrel")))]
+#[cfg(all(feature = "mimalloc", not(any(feature = "carrel", feature = "carrel-secure"))))]
 fn is_chosen() -> bool {
     extern "C" {
         // Reads its own map only, for any address.
@@ -41,13 +41,13 @@ fn is_chosen() -> bool {
     with_global_block(|block| unsafe { mi_is_in_heap_region(block) })
 }
 
-#[cfg(not(any(feature = "carrel", feature = "mimalloc")))]
+#[cfg(not(any(feature = "carrel", feature = "carrel-secure", feature = "mimalloc")))]
 fn is_chosen() -> bool {
     comes_back(&crate::SELECTED)
 }
 
 /// Calls `ask` with a live block of the global allocator.
-#[cfg(any(feature = "carrel", feature = "mimalloc"))]
+#[cfg(any(feature = "carrel", feature = "carrel-secure", feature = "mimalloc"))]
 fn with_global_block<Answer>(ask: impl FnOnce(*const u8) -> Answer) -> Answer {
     let block = black_box(Box::new([0u8; 200]));
     ask(black_box(block.as_ptr()))

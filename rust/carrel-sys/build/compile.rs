@@ -50,6 +50,7 @@ pub fn compile(choice: &Choice) -> Result<(), String> {
         .std("c++20")
         .include(&include)
         .include(&src)
+        .include(src.join("config/presets").join(choice.preset()))
         .define("NDEBUG", None)
         .warnings(false)
         .opt_level(2); // also in debug builds, where the program itself is meant

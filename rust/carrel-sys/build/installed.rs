@@ -22,7 +22,17 @@ pub fn link(place: &Path, choice: &Choice) -> Result<(), String> {
             "the feature local-dynamic-tls needs carrel compiled for it; unset {LIB_DIR}"
         ));
     }
-    let name = if choice.overrides { "carrel" } else { "carrel-prefixed" };
+    let name = match (choice.overrides, choice.secure) {
+        (false, false) => "carrel-prefixed",
+        (true, false) => "carrel",
+        (true, true) => "carrel-secure",
+        (false, true) => {
+            return Err(format!(
+                "an installed carrel has the feature secure only together with override; \
+                 unset {LIB_DIR} or enable both"
+            ))
+        }
+    };
     let library = place.join(format!("lib{name}.a"));
     if !library.exists() {
         return Err(format!(

@@ -75,6 +75,12 @@ pub struct carrel_stats {
     pub threads: u64,
     /// Sets of slabs that threads are dealt to.
     pub shards: u64,
+    /// Of the active ones: in arenas.
+    pub arena_bytes: u64,
+    /// Arenas that exist.
+    pub arenas: u64,
+    /// Active and touched ones: what the limits are about.
+    pub used_bytes: u64,
 }
 
 /// One size class over all shards.

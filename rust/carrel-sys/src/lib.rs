@@ -21,6 +21,7 @@
 //!
 //! - `override`: also define `malloc`, `operator new` and their like, so that C and C++ code in the
 //!   same binary uses the same heap.
+//! - `secure`: the hardened build of carrel instead of the default one.
 //! - `local-dynamic-tls`: for a `cdylib` that is loaded by `dlopen`; see docs/RUST.md.
 //! - `strict-target`: an unsupported target is a compile error.
 //!
@@ -36,8 +37,25 @@ pub const SUPPORTED: bool = cfg!(all(
     any(target_arch = "x86_64", target_arch = "aarch64")
 ));
 
+/// Whether the hardened build is compiled in: the feature `secure`.
+pub const SECURE: bool = SUPPORTED && cfg!(feature = "secure");
+
 mod guard;
 
+#[cfg(all(
+    not(miri),
+    target_os = "linux",
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod arenas;
+#[cfg(all(
+    not(miri),
+    target_os = "linux",
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+pub use arenas::*;
 #[cfg(all(
     not(miri),
     target_os = "linux",

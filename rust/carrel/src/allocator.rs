@@ -5,6 +5,13 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 
 use crate::Carrel;
+#[cfg(all(
+    not(miri),
+    target_os = "linux",
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+use crate::{arena, Arena};
 
 /// A block for `layout`; for size 0 an aligned address that is never given back.
 fn take(source: &impl GlobalAlloc, layout: Layout, zeroed: bool) -> Option<NonNull<[u8]>> {
@@ -61,6 +68,16 @@ fn carrel_source(carrel: &Carrel) -> Carrel {
     *carrel
 }
 
+#[cfg(all(
+    not(miri),
+    target_os = "linux",
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+fn arena_source<'a>(arena: &&'a Arena) -> arena::Source<'a> {
+    arena::Source(arena)
+}
+
 macro_rules! implement {
     ($($api:ident)::+, $allocator:ty, $source:expr) => {
         // SAFETY: blocks stay valid until they are given back, whatever happens to the value;
@@ -114,3 +131,21 @@ macro_rules! implement {
 implement!(allocator_api2::alloc, Carrel, carrel_source);
 #[cfg(feature = "nightly")]
 implement!(core::alloc, Carrel, carrel_source);
+
+#[cfg(all(
+    feature = "allocator-api2",
+    not(miri),
+    target_os = "linux",
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+implement!(allocator_api2::alloc, &Arena, arena_source);
+
+#[cfg(all(
+    feature = "nightly",
+    not(miri),
+    target_os = "linux",
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+implement!(core::alloc, &Arena, arena_source);

@@ -20,18 +20,27 @@
 //!
 //! | feature | |
 //! | --- | --- |
+//! | `secure` | the hardened build: misuse is noticed more often and at once, at some cost |
 //! | `override` | C and C++ code in the same binary uses carrel's heap too |
 //! | `local-dynamic-tls` | for a `cdylib` that another program loads while it runs |
 //! | `stats` | `stats` and `stats_text`: the heap in numbers |
 //! | `serde` | `serde::Serialize` for `Stats`; implies `stats` |
-//! | `allocator-api2` | `allocator_api2::alloc::Allocator` for [`Carrel`] |
-//! | `nightly` | `core::alloc::Allocator` for [`Carrel`]; needs a nightly compiler |
+//! | `allocator-api2` | `allocator_api2::alloc::Allocator` for [`Carrel`] and for arenas |
+//! | `nightly` | `core::alloc::Allocator` for both; needs a nightly compiler |
 //! | `strict-target` | an unsupported target is an error |
 #![cfg_attr(feature = "nightly", feature(allocator_api))]
 #![no_std]
 
 #[cfg(any(feature = "allocator-api2", feature = "nightly"))]
 mod allocator;
+#[cfg(all(
+    any(feature = "allocator-api2", feature = "nightly"),
+    not(miri),
+    target_os = "linux",
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod arena;
 // The condition is carrel_sys::SUPPORTED's.
 #[cfg_attr(
     not(all(
@@ -51,7 +60,15 @@ use core::fmt;
 #[cfg(feature = "stats")]
 pub use stats::{stats, stats_text, Format, Stats};
 
-pub use carrel_sys::SUPPORTED;
+#[cfg(all(
+    any(feature = "allocator-api2", feature = "nightly"),
+    not(miri),
+    target_os = "linux",
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+pub use arena::{Arena, ArenaStats};
+pub use carrel_sys::{SECURE, SUPPORTED};
 
 /// The process's carrel heap as an allocator. Has no size; every value is the same heap.
 ///
