@@ -1,5 +1,5 @@
-# carrel_libraries: the three libraries and what they are made of. Every source is compiled once, as
-# position-independent objects, and archived or linked as needed.
+# carrel_libraries: the libraries and what they are made of. Every source is compiled once for each
+# configuration, as position-independent objects, and archived or linked as needed.
 
 set(carrel_root "${CMAKE_CURRENT_LIST_DIR}/..")
 get_filename_component(carrel_root "${carrel_root}" ABSOLUTE)
@@ -25,9 +25,11 @@ set(CMAKE_CXX_IMPLICIT_LINK_LIBRARIES "")
 add_library(carrel_internal INTERFACE)
 target_include_directories(carrel_internal INTERFACE "${carrel_root}/include" "${carrel_root}/src")
 
-function(carrel_object_library name)
+# carrel_object_library(NAME PRESET SOURCE...): PRESET is a folder of src/config/presets/.
+function(carrel_object_library name preset)
   add_library(${name} OBJECT ${ARGN})
   target_link_libraries(${name} PRIVATE carrel_core_flags carrel_internal)
+  target_include_directories(${name} PRIVATE "${carrel_root}/src/config/presets/${preset}")
 endfunction()
 
 # Include directories and system libraries that users of a library need.
@@ -40,7 +42,13 @@ function(carrel_public_interface name)
 endfunction()
 
 find_package(Threads REQUIRED)
-carrel_object_library(carrel_core_objects ${carrel_core_sources})
+# What is asked for now and then is better small than fast: every process has the pages of the whole
+# library, and a static program what it refers to.
+foreach(source IN ITEMS arena control results statistics statistics_formats statistics_text)
+  list(APPEND carrel_small_sources "${carrel_root}/src/api/${source}.cc")
+endforeach()
+set_source_files_properties(${carrel_small_sources} PROPERTIES
+  COMPILE_OPTIONS "$<$<CONFIG:Release,RelWithDebInfo>:-Os>")
 
 # The archive is C to its users: a C program that links it needs no C++ runtime.
 function(carrel_archive name output)
@@ -53,32 +61,43 @@ function(carrel_archive name output)
   carrel_public_interface(${name})
 endfunction()
 
+# carrel_override(PREFIX PRESET OUTPUT STATIC_ALIAS SHARED_ALIAS): the archive and the shared library
+# that replace malloc, from the objects PREFIX_core_objects.
+function(carrel_override prefix preset output static_alias shared_alias)
+  carrel_object_library(${prefix}_override_objects ${preset} ${carrel_override_sources})
+
+  carrel_archive(${prefix}_static ${output} ${prefix}_core_objects ${prefix}_override_objects)
+  set_target_properties(${prefix}_static PROPERTIES EXPORT_NAME ${static_alias})
+  # Take the override also when nothing in the program itself, but only its libraries, allocates.
+  target_link_options(${prefix}_static INTERFACE
+    LINKER:--undefined=malloc LINKER:--undefined=_Znwm)
+  add_library(carrel::${static_alias} ALIAS ${prefix}_static)
+
+  add_library(${prefix}_shared SHARED
+    $<TARGET_OBJECTS:${prefix}_core_objects> $<TARGET_OBJECTS:${prefix}_override_objects>)
+  target_link_libraries(${prefix}_shared PRIVATE Threads::Threads)
+  set(carrel_exports "${carrel_root}/src/api/exports.map")
+  target_link_options(${prefix}_shared PRIVATE
+    ${carrel_shared_link_options} "LINKER:--version-script=${carrel_exports}")
+  set_target_properties(${prefix}_shared PROPERTIES
+    OUTPUT_NAME ${output} EXPORT_NAME ${shared_alias}
+    VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}
+    LINKER_LANGUAGE C LINK_DEPENDS "${carrel_exports}")
+  carrel_public_interface(${prefix}_shared)
+  add_library(carrel::${shared_alias} ALIAS ${prefix}_shared)
+endfunction()
+
+carrel_object_library(carrel_core_objects default ${carrel_core_sources})
 carrel_archive(carrel_prefixed carrel-prefixed carrel_core_objects)
 set_target_properties(carrel_prefixed PROPERTIES EXPORT_NAME prefixed)
 add_library(carrel::prefixed ALIAS carrel_prefixed)
 
 if(CARREL_HAS_OVERRIDE)
-  carrel_object_library(carrel_override_objects ${carrel_override_sources})
   # operator new must throw std::bad_alloc.
   set_source_files_properties("${carrel_root}/src/api/new.cc" PROPERTIES
     COMPILE_OPTIONS "-fexceptions")
-
-  carrel_archive(carrel_static carrel carrel_core_objects carrel_override_objects)
-  set_target_properties(carrel_static PROPERTIES EXPORT_NAME static)
-  # Take the override also when nothing in the program itself, but only its libraries, allocates.
-  target_link_options(carrel_static INTERFACE LINKER:--undefined=malloc LINKER:--undefined=_Znwm)
-  add_library(carrel::static ALIAS carrel_static)
-
-  add_library(carrel_shared SHARED
-    $<TARGET_OBJECTS:carrel_core_objects> $<TARGET_OBJECTS:carrel_override_objects>)
-  target_link_libraries(carrel_shared PRIVATE Threads::Threads)
-  set(carrel_exports "${carrel_root}/src/api/exports.map")
-  target_link_options(carrel_shared PRIVATE
-    ${carrel_shared_link_options} "LINKER:--version-script=${carrel_exports}")
-  set_target_properties(carrel_shared PROPERTIES
-    OUTPUT_NAME carrel EXPORT_NAME carrel
-    VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}
-    LINKER_LANGUAGE C LINK_DEPENDS "${carrel_exports}")
-  carrel_public_interface(carrel_shared)
-  add_library(carrel::carrel ALIAS carrel_shared)
+  carrel_override(carrel default carrel static carrel)
+  # The hardened build: the same sources with another configuration.
+  carrel_object_library(carrel_secure_core_objects secure ${carrel_core_sources})
+  carrel_override(carrel_secure secure carrel-secure secure-static secure)
 endif()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 CARREL = "carrel"
 CARREL_AGAIN = "carrel-aa"
+SECURE = "carrel-secure"
 LIBRARY_DIRS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib")
 
 
@@ -25,7 +26,7 @@ class Spec:
     """An allocator as this file knows it, present or not."""
 
     name: str
-    group: str  # "ours", "peer", "older" or "hardened"
+    group: str  # "ours", "secure", "peer", "older" or "hardened"
     patterns: tuple[str, ...]  # where its library may lie; {root}, {lib}, wildcards are filled in
     package: str  # the Debian package, or empty
     hint: str  # how to get it
@@ -70,6 +71,7 @@ def _debian(name: str, group: str, pattern: str, package: str) -> Spec:
 SPECS = (
     Spec(CARREL, "ours", ("{root}/build/release/lib/libcarrel.so",), "", "./dev build"),
     Spec(CARREL_AGAIN, "ours", ("{root}/build/release/lib/libcarrel.so",), "", "./dev build"),
+    Spec(SECURE, "secure", ("{root}/build/release/lib/libcarrel-secure.so",), "", "./dev build"),
     Spec("glibc", "peer", (), "libc6", ""),
     _peer("mimalloc3"),
     _peer("mimalloc2"),
@@ -91,8 +93,8 @@ SPECS = (
 GROUPS = {
     "default": ("ours", "peer", "older"),
     "current": ("ours", "peer"),
-    "hardened": ("ours", "hardened"),
-    "all": ("ours", "peer", "older", "hardened"),
+    "hardened": ("ours", "secure", "hardened"),
+    "all": ("ours", "secure", "peer", "older", "hardened"),
 }
 
 
@@ -179,8 +181,8 @@ def describe(spec: Spec, found: Path | None, library: Path | None, answer: dict[
         entry = json.loads(record.read_text()).get(spec.name, {})
         version = entry.get("version", version)
         origin = f"{entry.get('crate', '')}, {entry.get('note', '')}; {entry.get('compiler', '')}"
-    elif spec.group == "ours":
-        origin = "this tree" if spec.name == CARREL else "this tree, again"
+    elif spec.group in ("ours", "secure"):
+        origin = "this tree, again" if spec.name == CARREL_AGAIN else "this tree"
     if not version:
         version = package_version(spec.package).split("-")[0].split(":")[-1]
     environment = dict(spec.own_environment)

@@ -91,6 +91,225 @@ CARREL_API extern const char* carrel_options __attribute__((weak));
  * EINVAL for an unknown key, a bad value or an option that is read only at start. */
 CARREL_API int carrel_set_option(const char* key, const char* value);
 
+/* --- Results ------------------------------------------------------------------------------- */
+
+/* What the functions below return. Where it is not CARREL_OK, nothing was changed. */
+typedef enum carrel_result {
+  CARREL_OK = 0,
+  CARREL_BAD_ARGUMENT = 1, /* a null pointer where one is needed, a bad alignment */
+  CARREL_UNKNOWN_NAME = 2, /* no such control, option, class, shard or arena */
+  CARREL_WRONG_TYPE = 3,   /* a number read or written as text, an action read, ... */
+  CARREL_OUT_OF_RANGE = 4, /* a number or a word that the control does not accept */
+  CARREL_READ_ONLY = 5,    /* it can be read only, or is fixed at the start */
+  CARREL_TOO_SMALL = 6,    /* the buffer is too small for the text */
+  CARREL_NO_MEMORY = 7     /* memory is exhausted */
+} carrel_result;
+
+/* One line of English about a result, without a full stop. Static storage. */
+CARREL_API const char* carrel_result_text(carrel_result result);
+
+/* --- Arenas -------------------------------------------------------------------------------- */
+
+/* An arena is a set of blocks that can be given back at once, in a time that depends on the
+ * memory they are in and not on their number. Its blocks are blocks like others: carrel_free,
+ * carrel_realloc, carrel_usable_size, and free where malloc is carrel's, take them from any
+ * thread. They are not cached by threads: a call takes the arena's lock. */
+typedef struct carrel_arena carrel_arena;
+
+/* A new arena without a limit; null and ENOMEM when memory is exhausted or 65,536 exist. */
+CARREL_API carrel_arena* carrel_arena_create(void);
+
+/* Gives every block of the arena back, and the arena: neither may be used afterwards. Null is
+ * ignored. CARREL_BAD_ARGUMENT for one that is already destroyed, if that is noticed. */
+CARREL_API carrel_result carrel_arena_destroy(carrel_arena* arena);
+
+/* Gives every block of the arena back; the arena stays, with its limit. */
+CARREL_API carrel_result carrel_arena_reset(carrel_arena* arena);
+
+/* As carrel_malloc, carrel_calloc, carrel_aligned_alloc. Null and ENOMEM also when the arena's
+ * limit would be exceeded; null and EINVAL for a null arena or a bad alignment. */
+CARREL_API void* carrel_arena_alloc(carrel_arena* arena, size_t size) CARREL_MALLOC_LIKE;
+CARREL_API void* carrel_arena_calloc(carrel_arena* arena, size_t count,
+                                     size_t size) CARREL_MALLOC_LIKE;
+CARREL_API void* carrel_arena_aligned_alloc(carrel_arena* arena, size_t alignment,
+                                            size_t size) CARREL_MALLOC_LIKE;
+
+/* As carrel_realloc: null allocates from `arena`; any other block stays where it is from, this
+ * arena, another, or none. */
+CARREL_API void* carrel_arena_realloc(carrel_arena* arena, void* block, size_t size)
+    __attribute__((warn_unused_result));
+
+/* The arena that a live block is from; null for blocks that are from none, and for null. */
+CARREL_API carrel_arena* carrel_arena_of(const void* block);
+
+/* The arena's number in the names of controls: arena.NUMBER.live_bytes. A number is used again
+ * after its arena was destroyed. */
+CARREL_API uint32_t carrel_arena_number(const carrel_arena* arena);
+
+/* The most bytes of address space that the arena may take: slabs of 64 KiB and more, and large
+ * blocks. SIZE_MAX is no limit. What is beyond a new limit stays until it is freed. */
+CARREL_API carrel_result carrel_arena_set_limit(carrel_arena* arena, size_t bytes);
+
+/* An arena in numbers, exact at one moment. Sizes are in bytes. */
+typedef struct carrel_arena_stats {
+  uint64_t live_bytes;   /* in the program's hands, rounded up to slots and pages */
+  uint64_t live_blocks;  /* the blocks they are in */
+  uint64_t active_bytes; /* address space of the arena's slabs and large blocks */
+  uint64_t peak_bytes;   /* the most that this has been */
+  uint64_t limit_bytes;  /* the most that it may be; UINT64_MAX without a limit */
+  uint64_t allocations;  /* blocks handed out so far */
+} carrel_arena_stats;
+
+/* Fills the first `size` bytes of `stats`; pass sizeof(carrel_arena_stats). */
+CARREL_API carrel_result carrel_arena_stats_read(carrel_arena* arena, carrel_arena_stats* stats,
+                                                 size_t size);
+
+/* Calls visit(context, block, size) for every live block, with its usable size, until it
+ * returns 0. The arena is locked meanwhile: `visit` must not allocate from it, free its blocks
+ * or end it, directly or by waiting for a thread that does; the rest of carrel it may use. */
+CARREL_API carrel_result carrel_arena_walk(carrel_arena* arena,
+                                           int (*visit)(void* context, void* block, size_t size),
+                                           void* context);
+
+/* The live block of the arena that `address` points to or into, with its usable size in `*size`
+ * unless that is null; a null pointer if there is none. `address` may be any number. */
+CARREL_API void* carrel_arena_find(carrel_arena* arena, const void* address, size_t* size);
+
+/* --- Statistics ---------------------------------------------------------------------------- */
+
+/* The process in numbers, since the start where they count events. Gathered on demand; each
+ * is exact at the moment its part was asked, together they may be off by what other threads
+ * did meanwhile. Sizes are in bytes. New fields are added at the end. */
+typedef struct carrel_stats {
+  uint64_t live_bytes;              /* in the program's hands, rounded up to slots and pages */
+  uint64_t live_blocks;             /* the blocks they are in */
+  uint64_t cached_bytes;            /* free blocks in thread caches */
+  uint64_t active_bytes;            /* address space of slabs and large blocks */
+  uint64_t slab_bytes;              /* of it in slabs */
+  uint64_t large_bytes;             /* of it in large blocks */
+  uint64_t large_blocks;            /* how many these are */
+  uint64_t mapped_bytes;            /* obtained from the system for blocks */
+  uint64_t free_bytes;              /* of it in no slab, no large block and no arena */
+  uint64_t touched_bytes;           /* of the free ones: perhaps resident, waiting to be purged */
+  uint64_t untouched_bytes;         /* of the free ones: known to hold no pages */
+  uint64_t resident_bytes;          /* of the mapped ones: in memory now, as the system says */
+  uint64_t metadata_bytes;          /* mapped for carrel's own records, apart from mapped_bytes */
+  uint64_t metadata_resident_bytes; /* of these: in memory now, as the system says */
+  uint64_t purged_bytes;            /* given back to the system so far */
+  uint64_t purges;                  /* runs of pages given back so far */
+  uint64_t refills;                 /* batches of blocks taken from slabs */
+  uint64_t flushes;                 /* batches of blocks given back to slabs */
+  uint64_t remote_frees;            /* blocks given back to slabs of another shard */
+  uint64_t contended;               /* times that a thread had to wait for a lock */
+  uint64_t spans;                   /* spans handed out, for slabs and large blocks */
+  uint64_t extensions;              /* times that memory was obtained from the system */
+  uint64_t threads;                 /* threads with a cache */
+  uint64_t shards;                  /* sets of slabs that threads are dealt to */
+  uint64_t arena_bytes;             /* of the active ones: in arenas */
+  uint64_t arenas;                  /* arenas that exist */
+  uint64_t used_bytes;              /* active and touched ones: what the limits are about */
+} carrel_stats;
+
+/* Fills the first `size` bytes of `stats`; pass sizeof(carrel_stats). What lies beyond the
+ * fields that this version of the library knows is zeroed. Costs some microseconds, and some
+ * milliseconds per resident gigabyte, which the system is asked about. */
+CARREL_API carrel_result carrel_stats_read(carrel_stats* stats, size_t size);
+
+/* One size class over all shards; arenas are apart. */
+typedef struct carrel_class_stats {
+  uint64_t block_bytes;   /* size of its blocks */
+  uint64_t slabs;         /* slabs that are cut into such blocks */
+  uint64_t slots;         /* blocks that they have room for */
+  uint64_t live_blocks;   /* in the program's hands */
+  uint64_t cached_blocks; /* free, in thread caches */
+  uint64_t refills;       /* as in carrel_stats, and so on */
+  uint64_t flushes;
+  uint64_t remote_frees;
+  uint64_t contended;
+} carrel_class_stats;
+
+/* Fills up to `count` entries of `classes`, the smallest class first, and returns how many
+ * classes there are. */
+CARREL_API size_t carrel_stats_classes(carrel_class_stats* classes, size_t count);
+
+/* One shard over all classes. */
+typedef struct carrel_shard_stats {
+  uint64_t threads;      /* that are dealt to it */
+  uint64_t slabs;        /* that it owns */
+  uint64_t slab_bytes;   /* address space of these */
+  uint64_t used_bytes;   /* of it in blocks that are live or cached */
+  uint64_t cached_bytes; /* in the caches of its threads, whatever shard the blocks are of */
+  uint64_t refills;
+  uint64_t flushes;
+  uint64_t remote_frees;
+  uint64_t contended;
+} carrel_shard_stats;
+
+/* As carrel_stats_classes, for shards. */
+CARREL_API size_t carrel_stats_shards(carrel_shard_stats* shards, size_t count);
+
+typedef enum carrel_format {
+  CARREL_TEXT = 0,      /* for people */
+  CARREL_JSON = 1,      /* one object; its member schema_version changes with its meaning */
+  CARREL_PROMETHEUS = 2 /* Prometheus' text format 0.0.4 */
+} carrel_format;
+
+/* Writes all statistics piece by piece through `write`, which gets `context`, and text that is
+ * not terminated. Allocates nothing itself; `write` may. */
+CARREL_API carrel_result carrel_stats_print(carrel_format format,
+                                            void (*write)(void* context, const char* text,
+                                                          size_t size),
+                                            void* context);
+
+/* --- Controls ------------------------------------------------------------------------------ */
+
+/* Named values and actions, listed in docs/TUNING.md and by carrel_ctl_list: for example
+ * stats.resident_bytes, class.3.live_blocks, option.decay_ms, heap.purge. A name that holds a
+ * number stands for one class, shard or arena. */
+
+/* Reads a number; bytes, milliseconds or a count, as the list says. Words, such as those of
+ * option.huge_pages, read as their position in the list, from 0 on. */
+CARREL_API carrel_result carrel_ctl_read_u64(const char* name, uint64_t* value);
+
+/* Reads any value as text into `buffer`, terminated: numbers in decimal, words as words.
+ * CARREL_TOO_SMALL, with an empty text, if it does not fit. */
+CARREL_API carrel_result carrel_ctl_read_text(const char* name, char* buffer, size_t capacity);
+
+CARREL_API carrel_result carrel_ctl_write_u64(const char* name, uint64_t value);
+
+/* Writes a number in decimal or a word. */
+CARREL_API carrel_result carrel_ctl_write_text(const char* name, const char* value);
+
+/* Does what an action's name says. */
+CARREL_API carrel_result carrel_ctl_run(const char* name);
+
+typedef enum carrel_ctl_type {
+  CARREL_CTL_NUMBER = 0,
+  CARREL_CTL_WORD = 1, /* a number in which each value has a name */
+  CARREL_CTL_TEXT = 2,
+  CARREL_CTL_ACTION = 3
+} carrel_ctl_type;
+
+/* What one control is; all text has static storage. */
+typedef struct carrel_ctl_info {
+  char name[48]; /* "<i>" stands for a number */
+  const char* meaning;
+  const char* unit; /* bytes, count, ms, KiB; empty for texts and actions */
+  carrel_ctl_type type;
+  int writable;
+  uint64_t minimum; /* of what may be written */
+  uint64_t maximum;
+  const char* const* words; /* of a word: the values' names, at their positions; else null */
+} carrel_ctl_info;
+
+/* Describes the control number `index`, from 0 on; CARREL_OUT_OF_RANGE beyond the last. */
+CARREL_API carrel_result carrel_ctl_list(size_t index, carrel_ctl_info* info);
+
+/* Writes one line about a result that a function above gave for `name`, with the nearest name
+ * or the range that is expected, into `buffer`. Returns `buffer`. */
+CARREL_API const char* carrel_ctl_explain(const char* name, carrel_result result, char* buffer,
+                                          size_t capacity);
+
 #ifdef __cplusplus
 }
 #endif

@@ -23,17 +23,26 @@ void* carrel_aligned_alloc(size_t alignment, size_t size) {
 }
 
 void carrel_free(void* block) { process_heap.free(block); }
-void carrel_free_sized(void* block, size_t) { process_heap.free(block); }
-void carrel_free_sized_aligned(void* block, size_t, size_t) { process_heap.free(block); }
+void carrel_free_sized(void* block, size_t size) {
+  process_heap.check_size(block, size);
+  process_heap.free(block);
+}
+void carrel_free_sized_aligned(void* block, size_t size, size_t alignment) {
+  process_heap.check_size(block, size);
+  process_heap.check_alignment(block, alignment);
+  process_heap.free(block);
+}
 
 void* carrel_realloc(void* block, size_t size) { return core::resized_or_errno(block, size); }
 
-void* carrel_realloc_sized_aligned(void* block, size_t, size_t new_size, size_t alignment) {
+void* carrel_realloc_sized_aligned(void* block, size_t old_size, size_t new_size,
+                                   size_t alignment) {
   if (!core::is_power_of_two(alignment)) {
     errno = EINVAL;
     return nullptr;
   }
   if (new_size > core::kMaxRequestBytes) return core::out_of_memory();
+  process_heap.check_size(block, old_size);
   void* result = process_heap.reallocate(block, new_size == 0 ? 1 : new_size, alignment);
   return CARREL_LIKELY(result != nullptr) ? result : core::out_of_memory();
 }

@@ -10,7 +10,7 @@
 
 namespace carrel::core {
 
-template class Heap<kDefault, LinuxOs, ProcessTls>;
+template class Heap<kPreset, LinuxOs, ProcessTls>;
 
 constinit ProcessHeap process_heap;
 

@@ -1,10 +1,13 @@
 // The process's one heap, and what ties it to threads: the only global state of carrel.
 //
 // The thread pointer and a flag are initial-exec thread-local storage, small enough to fit
-// also when the library is loaded late, and never allocated lazily. It starts at the
+// also when the library is loaded late, and never allocated lazily; a build for libraries that are
+// only ever loaded late may choose another model (CARREL_TLS_MODEL). It starts at the
 // empty cache and ends there: thread_exited() is the destructor of a pthread key, not a
 // C++ one, which static and musl programs could not run.
 #pragma once
+
+#include <preset.h>
 
 #include "heap/heap.h"
 #include "os/linux/linux_os.h"
@@ -12,7 +15,7 @@
 namespace carrel::core {
 
 struct ProcessTls;
-using ProcessHeap = Heap<kDefault, LinuxOs, ProcessTls>;
+using ProcessHeap = Heap<kPreset, LinuxOs, ProcessTls>;
 
 struct ProcessTls {
   static ProcessHeap& heap();
@@ -24,13 +27,13 @@ struct ProcessTls {
   static void read_options(Options& options);
   static void purger_entry();
 
-  [[gnu::tls_model("initial-exec")]] static inline constinit thread_local ThreadCache* current_ =
+  [[gnu::tls_model(CARREL_TLS_MODEL)]] static inline constinit thread_local ThreadCache* current_ =
       &empty_cache;
   /// After the thread's destructor has run, it is served without a cache.
-  [[gnu::tls_model("initial-exec")]] static inline constinit thread_local bool exited_ = false;
+  [[gnu::tls_model(CARREL_TLS_MODEL)]] static inline constinit thread_local bool exited_ = false;
 };
 
-extern template class Heap<kDefault, LinuxOs, ProcessTls>;
+extern template class Heap<kPreset, LinuxOs, ProcessTls>;
 
 /// Usable from the first instruction of the process on: its constructor is constant.
 [[gnu::visibility("hidden")]] extern constinit ProcessHeap process_heap;

@@ -71,8 +71,16 @@ CARREL_EXPORT size_t malloc_usable_size(void* block) {
   return block == nullptr ? 0 : process_heap.usable_size(block);
 }
 
-// The sizes are not needed to find a block's class, and programs get them wrong.
-CARREL_EXPORT void free_sized(void* block, size_t) { process_heap.free(block); }
-CARREL_EXPORT void free_aligned_sized(void* block, size_t, size_t) { process_heap.free(block); }
+// The sizes are not needed to find a block's class, and programs get them wrong: only a hardened
+// build looks at them.
+CARREL_EXPORT void free_sized(void* block, size_t size) {
+  process_heap.check_size(block, size);
+  process_heap.free(block);
+}
+CARREL_EXPORT void free_aligned_sized(void* block, size_t alignment, size_t size) {
+  process_heap.check_size(block, size);
+  process_heap.check_alignment(block, alignment);
+  process_heap.free(block);
+}
 
 CARREL_EXPORT int malloc_trim(size_t) { return process_heap.purge() != 0 ? 1 : 0; }

@@ -62,6 +62,17 @@ void* null_for_exception(Allocate allocate) noexcept {
   }
 }
 
+/// Whether this library's operator new is the one in force. A program that has its own may have
+/// asked for another size than it was asked for.
+bool new_is_ours();
+
+/// Before a sized delete goes on to the plain one.
+void check_sized_delete(const void* block, std::size_t size) {
+  if constexpr (core::ProcessHeap::kHard.check_sizes) {
+    if (new_is_ours()) process_heap.check_size(block, size);
+  }
+}
+
 }  // namespace
 
 // Weak: a program that is linked with the static library may replace some of them itself.
@@ -100,22 +111,30 @@ CARREL_EXPORT void operator delete(void* block, const std::nothrow_t&) noexcept 
 CARREL_EXPORT void operator delete[](void* block, const std::nothrow_t&) noexcept {
   operator delete[](block);
 }
-CARREL_EXPORT void operator delete(void* block, std::size_t) noexcept { operator delete(block); }
-CARREL_EXPORT void operator delete[](void* block, std::size_t) noexcept {
+CARREL_EXPORT void operator delete(void* block, std::size_t size) noexcept {
+  check_sized_delete(block, size);
+  operator delete(block);
+}
+CARREL_EXPORT void operator delete[](void* block, std::size_t size) noexcept {
+  check_sized_delete(block, size);
   operator delete[](block);
 }
 
-CARREL_EXPORT void operator delete(void* block, std::align_val_t) noexcept {
+CARREL_EXPORT void operator delete(void* block, std::align_val_t alignment) noexcept {
+  process_heap.check_alignment(block, static_cast<std::size_t>(alignment));
   process_heap.free(block);
 }
 CARREL_EXPORT void operator delete[](void* block, std::align_val_t alignment) noexcept {
   operator delete(block, alignment);
 }
-CARREL_EXPORT void operator delete(void* block, std::size_t, std::align_val_t alignment) noexcept {
+CARREL_EXPORT void operator delete(void* block, std::size_t size,
+                                   std::align_val_t alignment) noexcept {
+  check_sized_delete(block, size);
   operator delete(block, alignment);
 }
-CARREL_EXPORT void operator delete[](void* block, std::size_t,
+CARREL_EXPORT void operator delete[](void* block, std::size_t size,
                                      std::align_val_t alignment) noexcept {
+  check_sized_delete(block, size);
   operator delete[](block, alignment);
 }
 CARREL_EXPORT void operator delete(void* block, std::align_val_t alignment,
@@ -126,3 +145,17 @@ CARREL_EXPORT void operator delete[](void* block, std::align_val_t alignment,
                                      const std::nothrow_t&) noexcept {
   operator delete[](block, alignment);
 }
+
+namespace {
+
+// The same code as the exported functions under names that no program can replace.
+[[gnu::alias("_Znwm"), gnu::malloc, gnu::alloc_size(1)]] void* own_new(std::size_t);
+[[gnu::alias("_Znam"), gnu::malloc, gnu::alloc_size(1)]] void* own_new_array(std::size_t);
+
+bool new_is_ours() {
+  void* (*const in_force)(std::size_t) = &::operator new;
+  void* (*const array_in_force)(std::size_t) = &::operator new[];
+  return in_force == &own_new && array_in_force == &own_new_array;
+}
+
+}  // namespace

@@ -1,9 +1,14 @@
-// Statistics of the process's heap as text; see statistics.h.
+// Statistics of the process's heap as structures; see statistics.h. How they are written is in
+// statistics_text.cc.
 #include "api/statistics.h"
+
+#include <string.h>
 
 #include "api/instance.h"
 
 namespace carrel::core {
+
+constinit std::atomic<const ArenaReports*> arena_reports{nullptr};
 
 void process_stats(HeapStats& stats) {
   if (!process_heap.ready()) return;
@@ -11,27 +16,120 @@ void process_stats(HeapStats& stats) {
                process_heap.pool(), process_heap.metadata());
 }
 
-void print_statistics() {
-  HeapStats stats;
-  process_stats(stats);
-  TextBuffer<512> text;
-  const auto line = [&](const char* name, std::size_t number, const char* meaning) {
-    text << "  " << name << std::uint64_t{number} << "  " << meaning << "\n";
-    LinuxOs::write_stderr(text.data(), text.size());
-    text.clear();
-  };
-  text << "carrel statistics (bytes)\n";
-  line("live      ", stats.live_bytes, "in the program's hands, rounded up to slots and pages");
-  line("cached    ", stats.cached_bytes, "in thread caches");
-  line("slabs     ", stats.slab_bytes, "address space of slabs");
-  line("large     ", stats.large_bytes, "in blocks of more than 32 KiB");
-  line("heap      ", stats.heap_bytes, "obtained from the system");
-  line("free      ", stats.free_bytes, "of it in no slab and no block");
-  line("touched   ", stats.touched_bytes, "of these perhaps resident, awaiting purge");
-  line("purged    ", stats.purged_bytes, "given back to the system so far");
-  line("metadata  ", stats.metadata_bytes, "mapped for carrel's own records");
-  line("blocks    ", stats.live_blocks, "live blocks");
-  line("threads   ", stats.threads, "threads with a cache");
+namespace {
+
+void ask_system(carrel_stats& stats) {
+  for_each_block_range(process_heap.map(), [&](const char* start, std::size_t bytes) {
+    stats.resident_bytes += LinuxOs::resident_bytes(start, bytes);
+  });
+  for_each_metadata_range(process_heap.map(), process_heap.shards(), process_heap.metadata(),
+                          [&](const char* start, std::size_t bytes) {
+                            stats.metadata_resident_bytes += LinuxOs::resident_bytes(start, bytes);
+                          });
+}
+
+}  // namespace
+
+void fill_stats(carrel_stats& stats, bool resident) {
+  stats = {};
+  if (!process_heap.ready()) return;
+  HeapStats heap;
+  process_stats(heap);
+  stats.live_bytes = heap.live_bytes;
+  stats.live_blocks = heap.live_blocks;
+  stats.cached_bytes = heap.cached_bytes;
+  stats.active_bytes = heap.slab_bytes + heap.large_bytes;
+  stats.slab_bytes = heap.slab_bytes;
+  stats.large_bytes = heap.large_bytes;
+  stats.large_blocks = heap.large_blocks;
+  stats.mapped_bytes = heap.heap_bytes;
+  stats.free_bytes = heap.free_bytes;
+  stats.touched_bytes = heap.touched_bytes;
+  stats.untouched_bytes =
+      heap.free_bytes > heap.touched_bytes ? heap.free_bytes - heap.touched_bytes : 0;
+  stats.purged_bytes = heap.purged_bytes;
+  stats.purges = heap.events.purges;
+  for (const ClassStats& of_class : heap.classes) {
+    stats.refills += of_class.refills;
+    stats.flushes += of_class.flushes;
+    stats.remote_frees += of_class.remote_slots;
+    stats.contended += of_class.contended;
+  }
+  stats.contended += heap.events.contended;
+  stats.spans = heap.events.allocated;
+  stats.extensions = heap.events.extensions;
+  stats.threads = heap.threads;
+  stats.shards = process_heap.shards().count();
+  stats.used_bytes = process_heap.pool().used_granules() << kGranuleShift;
+  if (const ArenaReports* arenas = arena_reports.load(std::memory_order_acquire)) {
+    ArenaTotals sum;
+    stats.arenas = arenas->totals(sum);
+    stats.arena_bytes = sum.span_bytes;
+    stats.active_bytes += sum.span_bytes;
+    stats.live_bytes += sum.live_bytes;
+    stats.live_blocks += sum.live_blocks;
+  }
+  for_each_metadata_range(process_heap.map(), process_heap.shards(), process_heap.metadata(),
+                          [&](const char*, std::size_t bytes) { stats.metadata_bytes += bytes; });
+  if (resident) ask_system(stats);
 }
 
 }  // namespace carrel::core
+
+namespace core = carrel::core;
+
+extern "C" {
+
+carrel_result carrel_stats_read(carrel_stats* stats, size_t size) {
+  if (stats == nullptr) return CARREL_BAD_ARGUMENT;
+  carrel_stats now;
+  core::fill_stats(now, true);
+  memcpy(stats, &now, size < sizeof now ? size : sizeof now);
+  if (size > sizeof now) memset(reinterpret_cast<char*>(stats) + sizeof now, 0, size - sizeof now);
+  return CARREL_OK;
+}
+
+size_t carrel_stats_classes(carrel_class_stats* classes, size_t count) {
+  if (classes == nullptr || count == 0) return core::kClassCount;
+  core::HeapStats stats;
+  core::process_stats(stats);
+  for (size_t i = 0; i < count && i < core::kClassCount; ++i) {
+    const core::ClassStats& from = stats.classes[i + 1];
+    const core::ClassInfo& info = core::kClasses[i + 1];
+    classes[i] = {.block_bytes = info.slot_bytes,
+                  .slabs = from.slabs,
+                  .slots = from.slabs * info.slots,
+                  .live_blocks = from.used_slots - from.cached_slots,
+                  .cached_blocks = from.cached_slots,
+                  .refills = from.refills,
+                  .flushes = from.flushes,
+                  .remote_frees = from.remote_slots,
+                  .contended = from.contended};
+  }
+  return core::kClassCount;
+}
+
+size_t carrel_stats_shards(carrel_shard_stats* shards, size_t count) {
+  if (!core::process_heap.ready()) return 0;
+  const size_t all = core::process_heap.shards().count();
+  if (shards == nullptr || count == 0) return all;
+  core::ShardStats stats[core::kMaxShardsShown];
+  if (count > core::kMaxShardsShown) count = core::kMaxShardsShown;
+  core::gather_shard_stats(stats, static_cast<std::uint32_t>(count), core::process_heap.shards(),
+                           core::process_heap.registry());
+  for (size_t i = 0; i < count && i < all; ++i) {
+    const core::ShardStats& from = stats[i];
+    shards[i] = {.threads = from.threads,
+                 .slabs = from.slabs,
+                 .slab_bytes = from.slab_bytes,
+                 .used_bytes = from.used_bytes,
+                 .cached_bytes = from.cached_bytes,
+                 .refills = from.refills,
+                 .flushes = from.flushes,
+                 .remote_frees = from.remote_slots,
+                 .contended = from.contended};
+  }
+  return all;
+}
+
+}  // extern "C"

@@ -14,8 +14,8 @@ namespace carrel::core {
 template <class Os>
 struct Report {
   /// A block was freed again: its slot is already free.
-  [[noreturn]] CARREL_COLD static void double_free(const void* pointer) {
-    misuse("double-free", "this block is already free", pointer);
+  [[noreturn]] CARREL_COLD static void double_free(const void* pointer, const char* around = "") {
+    misuse("double-free", "this block is already free", pointer, around);
   }
 
   /// A pointer that carrel never returned: a stack, static, mapped or wild address.
@@ -25,8 +25,47 @@ struct Report {
   }
 
   /// A pointer into a block or between blocks instead of at a block's first byte.
-  [[noreturn]] CARREL_COLD static void interior_pointer(const void* pointer) {
-    misuse("interior-pointer", "expected the first byte of a block", pointer);
+  [[noreturn]] CARREL_COLD static void interior_pointer(const void* pointer,
+                                                        const char* around = "") {
+    misuse("interior-pointer", "expected the first byte of a block", pointer, around);
+  }
+
+  // What only a hardened build notices. `around` says where the pointer lies and what is beside it.
+
+  /// Where a block could be, but none was handed out there yet.
+  [[noreturn]] CARREL_COLD static void never_handed_out(const void* pointer, const char* around) {
+    misuse("invalid-free", "no block was handed out here", pointer, around);
+  }
+
+  /// The bytes behind a block are not as they were left: written to from it, or from the next.
+  [[noreturn]] CARREL_COLD static void overflow(const void* pointer, const char* around) {
+    misuse("overflow", "bytes behind this block were overwritten", pointer, around);
+  }
+
+  /// The bytes in front of a block, where no block was yet, are not zero any more.
+  [[noreturn]] CARREL_COLD static void underflow(const void* pointer, const char* around) {
+    misuse("underflow", "bytes in front of this block were overwritten", pointer, around);
+  }
+
+  /// A free block's memory is not as it was left.
+  [[noreturn]] CARREL_COLD static void write_after_free(const void* pointer, const char* around) {
+    misuse("write-after-free", "this free block was written to", pointer, around);
+  }
+
+  /// A sized delete that names another size than the block's.
+  [[noreturn]] CARREL_COLD static void size_mismatch(const void* pointer, std::size_t said,
+                                                     std::size_t size) {
+    TextBuffer<96> sizes;
+    sizes << ", said " << std::uint64_t{said} << ", is " << std::uint64_t{size};
+    misuse("size-mismatch", "this block has another size", pointer, sizes.data());
+  }
+
+  /// An aligned delete that names an alignment the block does not have.
+  [[noreturn]] CARREL_COLD static void alignment_mismatch(const void* pointer,
+                                                          std::size_t alignment) {
+    TextBuffer<96> said;
+    said << ", said " << std::uint64_t{alignment};
+    misuse("alignment-mismatch", "this block is not so aligned", pointer, said.data());
   }
 
   /// A rule of carrel's own was broken: a bug in carrel, or memory of its own overwritten.
@@ -42,9 +81,10 @@ struct Report {
   }
 
  private:
-  [[noreturn]] static void misuse(const char* code, const char* text, const void* pointer) {
-    TextBuffer<256> line;
-    line << "carrel: error " << code << ": " << text << ": pointer " << pointer << "\n";
+  [[noreturn]] static void misuse(const char* code, const char* text, const void* pointer,
+                                  const char* around = "") {
+    TextBuffer<320> line;
+    line << "carrel: error " << code << ": " << text << ": pointer " << pointer << around << "\n";
     Os::write_stderr(line.data(), line.size());
     Os::abort();
   }

@@ -11,6 +11,9 @@
 //         `- new slab from the span pool        `- flush a batch to the slab bins
 //            `- more memory from the system        `- empty slab to the span pool
 //
+// In a hardened build (C.hardening) each slot passes the guard on both ways: see
+// heap/hardened_heap.h, whose functions take the place of those here.
+//
 // The fast paths take no lock, make no atomic read-modify-write and write to no user
 // memory. `Tls` is what the process gives: the calling thread's cache (cache(), set_cache(),
 // may_attach()), the heap itself (heap()), the options (read_options()), and what is done once
@@ -19,11 +22,14 @@
 // errno in api/.
 #pragma once
 
+#include "cache/quarantine.h"
 #include "cache/thread_registry.h"
 #include "config/config.h"
+#include "heap/guarded_large.h"
 #include "heap/large_objects.h"
 #include "heap/options.h"
 #include "heap/purger.h"
+#include "slab/slot_guard.h"
 
 namespace carrel::core {
 
@@ -43,9 +49,25 @@ inline constexpr BinOffsets kBinOffsets;
 /// What threads without a cache use; all its bins are empty and full at once.
 inline constinit ThreadCache empty_cache;
 
-template <Config C, OsLayer Os, class Tls>
+/// How the heap reaches arenas, if there are any (heap/arena_set.h): those functions whose
+/// callers cannot know that a block is an arena's, and what is done to all parts at once.
+struct ArenaHooks {
+  void (*free)(void* block);
+  std::size_t (*usable_size)(const void* block);
+  void* (*reallocate)(void* block, std::size_t size, std::size_t alignment);
+  void (*release_empty)();
+  void (*before_fork)();
+  void (*after_fork)(bool in_child);
+};
+
+template <Config C, OsLayer BaseOs, class Tls>
 class Heap {
  public:
+  /// The operating system, with the hardening that the parts below are to know.
+  using Os = HardenedOs<BaseOs, C.hardening>;
+  static constexpr Hardening kHard = C.hardening;
+  using Large = std::conditional_t<kHard.guard_large, GuardedLarge<Os>, LargeObjects<Os>>;
+
   constexpr Heap()
       : pool_(map_, metadata_),
         context_{map_, metadata_, pool_},
@@ -61,7 +83,9 @@ class Heap {
   /// business, which calls allocate_slow and turns its null into the caller's kind of error.
   template <void* (*slow)(std::size_t)>
   CARREL_INLINE void* malloc(std::size_t size) {
-    const std::size_t step = (size - 1) / kSlotAlignment;  // huge for size 0
+    if constexpr (kHard.check_frees) return guarded_malloc<slow>(size);
+    std::size_t step = (size - 1) / kSlotAlignment;  // huge for size 0
+    CARREL_OPAQUE(step);                             // or it is compared before it is divided
     if (CARREL_LIKELY(step < BinOffsets::kCount)) {
       char* cache = reinterpret_cast<char*>(Tls::cache());
       CacheBin& bin = *reinterpret_cast<CacheBin*>(cache + kBinOffsets.offset[step]);
@@ -79,6 +103,7 @@ class Heap {
 
   /// Gives a block back; null is ignored; anything else that is no block is reported.
   CARREL_INLINE void free(void* block) {
+    if constexpr (kHard.check_frees) return guarded_free(block);
     const std::size_t index = map_.index_of(block);
     if (CARREL_LIKELY(index < map_.granule_count())) {
       CacheBin& bin = Tls::cache()->bin_for(map_.class_at(index));
@@ -94,6 +119,7 @@ class Heap {
 
   /// `size` bytes that read as zero, aligned to 16, or null.
   void* zero_allocate(std::size_t size) {
+    if constexpr (kHard.check_frees) return guarded_zero_allocate(size);
     if (size > kMaxSlotBytes) return allocate_large(size, kSlotAlignment, true);
     void* block = malloc<plain_slow>(size);
     if (block != nullptr) memset(block, 0, size);
@@ -103,12 +129,13 @@ class Heap {
   /// At least `size` bytes at a multiple of `alignment`, a power of two, or null.
   void* aligned_allocate(std::size_t alignment, std::size_t size) {
     if (alignment <= kSlotAlignment) return malloc<plain_slow>(size);
+    if constexpr (kHard.check_frees) return guarded_aligned_allocate(alignment, size);
     const std::size_t least = size > alignment ? size : alignment;
     if (least > kMaxSlotBytes) return allocate_large(size == 0 ? 1 : size, alignment, false);
     // Slabs start at granules, so a slot size that is a multiple of the alignment will do;
     // every power of two is such a class.
     std::uint8_t id = size_class_for(least);
-    while (kClasses[id].slot_bytes % alignment != 0) ++id;
+    while ((kClasses[id].slot_bytes & (alignment - 1)) != 0) ++id;
     return malloc<plain_slow>(kClasses[id].slot_bytes);
   }
 
@@ -116,15 +143,26 @@ class Heap {
   /// block keeps the alignment it was allocated with, if that is handed in again.
   void* reallocate(void* block, std::size_t size, std::size_t alignment) {
     if (block == nullptr) return aligned_allocate(alignment, size);
+    if constexpr (kHard.check_frees) {
+      if (resize_guarded(block, size)) return block;
+      return move_block(block, plain_class(map_.class_of(block)), size, alignment);
+    }
     const std::uint8_t id = plain_class(map_.class_of(block));
-    if (id == kLargeBlock) {
+    if (CARREL_LIKELY(id - 1u < kClassCount)) {
+      if (size <= kClasses[id].slot_bytes && size > kClasses[id].slot_bytes / 2) return block;
+    } else if (id == kLargeBlock) {
       check_large(block);
       if (size > kMaxSlotBytes && large_.resize_in_place(block, size)) return block;
-    } else if (CARREL_UNLIKELY(id == kNotOurs)) {
+    } else {
+      if (id == kArenaBlock) return arena_hooks()->reallocate(block, size, alignment);
       report_misuse(block);
-    } else if (size <= kClasses[id].slot_bytes && size > kClasses[id].slot_bytes / 2) {
-      return block;
     }
+    return move_block(block, id, size, alignment);
+  }
+
+  /// The rest of reallocate.
+  CARREL_INLINE void* move_block(void* block, std::uint8_t id, std::size_t size,
+                                 std::size_t alignment) {
     const std::size_t old_bytes = usable_size(block);
     if (id == kLargeBlock && size > old_bytes) {
       void* moved = large_.grow_by_moving(block, size, alignment);
@@ -140,14 +178,28 @@ class Heap {
   /// Bytes that may be used in a live block.
   std::size_t usable_size(const void* block) {
     const std::uint8_t id = plain_class(map_.class_of(block));
-    if (CARREL_LIKELY(id - 1u < kClassCount)) return kClasses[id].slot_bytes;
+    if (CARREL_LIKELY(id - 1u < kClassCount)) {
+      if constexpr (kHard.check_frees) return guard_.size_of(map_, block, id);
+      return kClasses[id].slot_bytes;
+    }
+    if (id == kArenaBlock) return arena_hooks()->usable_size(block);
     if (id != kLargeBlock) report_misuse(block);
     check_large(block);
-    return map_.span_of(block)->large_bytes;
+    return Large::size_of(map_.span_of(block));
+  }
+
+  /// What a sized or an aligned delete says of a block. Only a hardened build looks, and only at
+  /// live blocks of its own: what is none is for free to judge.
+  CARREL_INLINE void check_size(const void* block, std::size_t size) const {
+    if constexpr (kHard.check_sizes) check_size_now(block, size);
+  }
+  CARREL_INLINE void check_alignment(const void* block, std::size_t alignment) const {
+    if constexpr (kHard.check_sizes) check_alignment_now(block, alignment);
   }
 
   /// What an allocation of `size` would be able to use.
   std::size_t good_size(std::size_t size) const {
+    if constexpr (kHard.check_frees) return size;
     if (size <= kMaxSlotBytes) return kClasses[size_class_for(size == 0 ? 1 : size)].slot_bytes;
     return size > kMaxRequestBytes - Os::page_bytes() ? size : align_up(size, Os::page_bytes());
   }
@@ -156,15 +208,30 @@ class Heap {
   std::size_t purge() {
     if (!ready()) return 0;
     ThreadCache* cache = Tls::cache();
-    if (cache->attached) keeper_.flush(*cache);
-    shards_.for_each_bin([this](SlabBin<Os>& bin, std::uint8_t) { bin.release_empty(context_); });
+    if (cache->attached) flush(*cache);
+    if constexpr (!kHard.isolate_classes) release_empty();
     return purger_.purge_all();
+  }
+
+  /// Gives back what the calling thread caches.
+  void flush_thread() {
+    ThreadCache* cache = Tls::cache();
+    if (cache->attached) flush(*cache);
+  }
+
+  /// Where a limit refused memory: gives back what can be given back, so that one more try may
+  /// succeed. False where there is no limit.
+  bool make_room() {
+    if (!pool_.has_hard_limit()) return false;
+    reclaim();
+    return true;
   }
 
   /// Called on the way out of a thread: gives its cache back.
   void detach_thread(ThreadCache* cache) {
     purger_.keep_time();
-    keeper_.flush(*cache);
+    flush(*cache);
+    release_quarantine(*cache);
     const std::size_t given_bytes = cache->given_bytes;
     registry_.detach(cache);
     purger_.note_given(given_bytes, C.purge_start_bytes);
@@ -187,21 +254,32 @@ class Heap {
   const Options& options() const { return options_; }
   /// Options that are read only at the start can be set until the first allocation.
   OptionError set_option_now(TextView key, TextView value);
+  /// Those in force, also before the first allocation.
+  const Options& options_now();
 
-  // For statistics (heap/stats.h).
+  /// Null until the first arena is created; then always the same.
+  const ArenaHooks* arena_hooks() const { return arena_hooks_.load(std::memory_order_acquire); }
+  void set_arena_hooks(const ArenaHooks* hooks) {
+    arena_hooks_.store(hooks, std::memory_order_release);  // pairs with the acquire above
+  }
+
+  // For statistics (heap/stats.h) and arenas.
   PageMap<Os>& map() { return map_; }
   MetadataArena<Os>& metadata() { return metadata_; }
   SpanPool<Os>& pool() { return pool_; }
   Shards<Os>& shards() { return shards_; }
+  SlabContext<Os>& context() { return context_; }
   ThreadRegistry<Os>& registry() { return registry_; }
-  LargeObjects<Os>& large() { return large_; }
+  Large& large() { return large_; }
   const Purger<Os>& purger() const { return purger_; }
+  Purger<Os>& purger() { return purger_; }
 
  private:
   enum State : std::uint32_t { kUntouched, kBusy, kReady };
 
   static void* plain_slow(std::size_t size) { return Tls::heap().allocate_slow(size); }
   CARREL_NOINLINE void free_slow(void* block);
+  void push_slow(void* block, std::uint8_t value);
   CARREL_NOINLINE ThreadCache* attach_thread();
   CARREL_NOINLINE void* allocate_large(std::size_t size, std::size_t alignment, bool zero);
   CARREL_COLD bool initialize_now();
@@ -209,8 +287,13 @@ class Heap {
   bool prepare_parts();
   void read_options();
   void* take_uncached(std::uint8_t size_class);
+  void* take_slot(std::uint8_t size_class);
+  void flush(ThreadCache& cache);
   void reclaim();
+  void release_empty();
   void keep_house(ThreadCache& cache);
+  CARREL_COLD void relieve(ThreadCache& cache);
+  void apply_limits();
 
   void check_large(const void* block) const {
     if (CARREL_UNLIKELY(address_of(block) % kGranuleBytes != 0)) {
@@ -218,6 +301,34 @@ class Heap {
     }
   }
   [[noreturn]] CARREL_COLD void report_misuse(const void* pointer);
+
+  // A hardened build's part; in heap/hardened_heap.h. Never called by others.
+  static constexpr std::size_t kLargestSlotRequest = kMaxSlotBytes - kHard.canary_bytes;
+  static constexpr std::uint8_t guarded_class_for(std::size_t size) {
+    const std::size_t bytes = size + kHard.canary_bytes;
+    return size_class_for(bytes == 0 ? 1 : bytes);
+  }
+  template <void* (*slow)(std::size_t)>
+  CARREL_INLINE void* guarded_malloc(std::size_t size) requires(C.hardening.check_frees);
+  CARREL_INLINE void guarded_free(void* block) requires(C.hardening.check_frees);
+  CARREL_INLINE void give_slot(void* block, std::uint8_t value,
+                               std::uint8_t id) requires(C.hardening.check_frees);
+  CARREL_NOINLINE void give_long_slot(void* block, std::uint8_t value,
+                                      std::uint8_t id) requires(C.hardening.check_frees);
+  CARREL_NOINLINE void push_evicted(void* block,
+                                    std::uint8_t value) requires(C.hardening.check_frees);
+  void* allocate_class(std::uint8_t id, std::size_t size) requires(C.hardening.check_frees);
+  void* guarded_zero_allocate(std::size_t size) requires(C.hardening.check_frees);
+  void* guarded_aligned_allocate(std::size_t alignment,
+                                 std::size_t size) requires(C.hardening.check_frees);
+  bool resize_guarded(void* block, std::size_t size) requires(C.hardening.check_frees);
+  void check_size_now(const void* block, std::size_t size) const requires(C.hardening.check_frees);
+  void check_alignment_now(const void* block, std::size_t alignment) const
+      requires(C.hardening.check_frees);
+  void prepare_hardening();
+  void make_quarantine(ThreadCache& cache);
+  void release_quarantine(ThreadCache& cache);
+  using ThreadQuarantine = Quarantine<kHard.quarantine_bytes>;
 
   PageMap<Os> map_;
   MetadataArena<Os> metadata_;
@@ -227,12 +338,18 @@ class Heap {
   CacheLimits limits_;
   CacheKeeper<Os> keeper_;
   ThreadRegistry<Os> registry_;
-  LargeObjects<Os> large_;
+  struct NoGuard {};
+  [[no_unique_address]] std::conditional_t<kHard.check_frees, SlotGuard<Os>, NoGuard> guard_;
+  Large large_;
   Options options_;
   Purger<Os> purger_;
+  std::atomic<const ArenaHooks*> arena_hooks_{nullptr};
+  std::atomic<std::uint32_t> relief_tick_{0};  // when somebody last purged for the soft limit
   std::atomic<std::uint32_t> state_{kUntouched};
   bool options_read_ = false;  // these two belong to whoever set kBusy
   bool window_chosen_ = false;
 };
 
 }  // namespace carrel::core
+
+#include "heap/hardened_heap.h"

@@ -8,8 +8,17 @@ namespace carrel::core {
 
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_slow(std::size_t size) {
-  if (size > kMaxSlotBytes) return allocate_large(size, kSlotAlignment, false);
-  const std::uint8_t id = size_class_for(size == 0 ? 1 : size);
+  if (size > kLargestSlotRequest) return allocate_large(size, kSlotAlignment, false);
+  const std::uint8_t id = guarded_class_for(size);
+  void* block = take_slot(id);
+  if constexpr (kHard.check_frees) {
+    if (block != nullptr) guard_.hand_out(map_, block, id, size);
+  }
+  return block;
+}
+
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void* Heap<C, Os, Tls>::take_slot(std::uint8_t id) {
   ThreadCache* cache = Tls::cache();
   if (CARREL_UNLIKELY(!cache->attached)) {
     cache = attach_thread();
@@ -30,6 +39,7 @@ void Heap<C, Os, Tls>::free_slow(void* block) {
   if (block == nullptr) return;
   const std::uint8_t value = map_.class_of(block);
   if (value == kNotOurs) report_misuse(block);
+  if (value == kArenaBlock) return arena_hooks()->free(block);
   if (value == kLargeBlock) {
     check_large(block);
     purger_.keep_time();  // what is released is stamped with it
@@ -37,11 +47,16 @@ void Heap<C, Os, Tls>::free_slow(void* block) {
     purger_.poll();
     return;
   }
+  push_slow(block, value);
+}
+
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void Heap<C, Os, Tls>::push_slow(void* block, std::uint8_t value) {
   ThreadCache* cache = Tls::cache();
   if (CARREL_UNLIKELY(!cache->attached)) {
     cache = attach_thread();
     if (cache == nullptr) {
-      shards_.give(plain_class(value), &block, 1);
+      shards_.give(plain_class(value), &block, 1, 0);
       return;
     }
   }
@@ -59,6 +74,7 @@ ThreadCache* Heap<C, Os, Tls>::attach_thread() {
   ThreadCache* cache = registry_.attach(shards_.count());
   if (cache == nullptr) return nullptr;
   shards_.prepare(cache->shard);
+  make_quarantine(*cache);
   Tls::set_cache(cache);  // which may itself allocate: the cache is ready for that
   return cache;
 }
@@ -66,6 +82,7 @@ ThreadCache* Heap<C, Os, Tls>::attach_thread() {
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_large(std::size_t size, std::size_t alignment, bool zero) {
   if (!initialize()) return nullptr;
+  if (CARREL_UNLIKELY(pool_.over_soft_limit())) relieve(*Tls::cache());
   void* block = large_.allocate(size, alignment, zero);
   if (CARREL_UNLIKELY(block == nullptr && size <= kMaxRequestBytes)) {
     reclaim();
@@ -85,18 +102,62 @@ void* Heap<C, Os, Tls>::take_uncached(std::uint8_t size_class) {
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::reclaim() {
   ThreadCache* cache = Tls::cache();
-  if (cache->attached) keeper_.flush(*cache);
+  if (cache->attached) flush(*cache);
+  release_empty();
+  // Free memory that is resident counts, and may be in pieces that are too short.
+  if (pool_.has_hard_limit()) pool_.purge_older_than(0, SIZE_MAX);
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::release_empty() {
   shards_.for_each_bin([this](SlabBin<Os>& bin, std::uint8_t) { bin.release_empty(context_); });
+  if (const ArenaHooks* arenas = arena_hooks()) arenas->release_empty();
+}
+
+/// Gives back all blocks that the thread keeps.
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::flush(ThreadCache& cache) {
+  if constexpr (kHard.quarantine_bytes != 0) {
+    if (cache.quarantine != nullptr) {
+      static_cast<ThreadQuarantine*>(cache.quarantine)
+          ->empty([this, &cache](std::uint8_t id, void** blocks, std::uint32_t count) {
+            shards_.give(id, blocks, count, cache.shard);
+          });
+    }
+  }
+  keeper_.flush(cache);
 }
 
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::keep_house(ThreadCache& cache) {
   purger_.poll();
+  if (CARREL_UNLIKELY(pool_.over_soft_limit())) relieve(cache);
   if (cache.given_bytes >= C.purge_start_bytes) {
     cache.given_bytes = 0;
     purger_.request_sweep();
   }
   keeper_.trim(cache, purger_.ticks());
+}
+
+/// Beyond the soft limit: each thread that comes by empties its cache, and one of them purges
+/// what is free, all at most once a tick.
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::relieve(ThreadCache& cache) {
+  purger_.update_clock();
+  const std::uint32_t tick = purger_.ticks();
+  if (cache.attached && cache.last_relief_tick != tick) {
+    cache.last_relief_tick = tick;
+    keeper_.flush(cache);
+  }
+  if (relief_tick_.exchange(tick, std::memory_order_relaxed) == tick) return;
+  release_empty();
+  purger_.purge_all();
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::apply_limits() {
+  const auto bytes = [](std::uint32_t mib) { return mib == 0 ? SIZE_MAX : mib * kMiB; };
+  pool_.set_limits(bytes(options_.soft_limit_mib), bytes(options_.limit_mib));
 }
 
 template <Config C, OsLayer Os, class Tls>
@@ -146,11 +207,24 @@ bool Heap<C, Os, Tls>::begin_setup() {
 
 template <Config C, OsLayer Os, class Tls>
 OptionError Heap<C, Os, Tls>::set_option_now(TextView key, TextView value) {
-  if (!begin_setup()) return set_option(options_, key, value, true);
+  if (!begin_setup()) {
+    const OptionError error = set_option(options_, key, value, true);
+    apply_limits();
+    return error;
+  }
   if (!options_read_) read_options();
   const OptionError error = set_option(options_, key, value, false);
   state_.store(kUntouched, std::memory_order_release);
   return error;
+}
+
+template <Config C, OsLayer Os, class Tls>
+const Options& Heap<C, Os, Tls>::options_now() {
+  if (!ready() && begin_setup()) {
+    if (!options_read_) read_options();
+    state_.store(kUntouched, std::memory_order_release);
+  }
+  return options_;
 }
 
 /// What was done stays done if memory is short and it must be tried again.
@@ -160,7 +234,9 @@ bool Heap<C, Os, Tls>::prepare_parts() {
   if (!window_chosen_ && !map_.initialize(C.window_bytes)) return false;
   window_chosen_ = true;
   if (!shards_.initialize(options_.shards)) return false;
+  apply_limits();
   if (options_.huge_pages != 0) pool_.set_huge_start(C.huge_start_bytes);
+  if constexpr (kHard != Hardening{}) prepare_hardening();
   limits_.compute(options_.cache_kib * kKiB, C.cache_min_slots, C.cache_max_slots);
   return true;
 }
@@ -177,7 +253,15 @@ void Heap<C, Os, Tls>::read_options() {
 
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::before_fork() {
-  registry_.lock();
+  for (;;) {
+    const ArenaHooks* arenas = arena_hooks();
+    if (arenas != nullptr) arenas->before_fork();
+    pool_.purging().lock();
+    registry_.lock();  // from here on no hooks are set
+    if (arenas == arena_hooks()) break;
+    registry_.unlock();
+    pool_.purging().unlock();
+  }
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.lock(); });
   pool_.lock();
   metadata_.lock();
@@ -188,13 +272,17 @@ void Heap<C, Os, Tls>::after_fork_in_parent() {
   metadata_.unlock();
   pool_.unlock();
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.unlock(); });
+  const ArenaHooks* arenas = arena_hooks();
   registry_.unlock();
+  pool_.purging().unlock();
+  if (arenas != nullptr) arenas->after_fork(false);
 }
 
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::after_fork_in_child() {
   metadata_.reset_after_fork();
   pool_.reset_after_fork();
+  if (const ArenaHooks* arenas = arena_hooks()) arenas->after_fork(true);
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.reset_after_fork(); });
   registry_.reset_after_fork();
   purger_.reset_after_fork();

@@ -4,6 +4,8 @@
 // place where free memory follows, else its pages are moved to a longer span by the page
 // tables. Memory known to be zero is not cleared for calloc. Thread-safe: a live block's
 // span belongs to the block's owner, the rest is behind the span pool's lock.
+//
+// A hardened build has large objects of its own, in heap/guarded_large.h.
 #pragma once
 
 #include "base/report.h"
@@ -31,7 +33,7 @@ class LargeObjects {
                        SpanState::kLarge, zero ? Density::kSparse : Density::kDense);
     if (span == nullptr) return nullptr;
     span->large_bytes = bytes;
-    if (zero) pool_.zero(span, bytes);
+    if (zero || hardening_of<Os>().zero_freed) pool_.zero(span, bytes);
     map_.set_class(span->first, kLargeBlock);
     count_.fetch_add(1, std::memory_order_relaxed);
     bytes_.fetch_add(bytes, std::memory_order_relaxed);
@@ -86,6 +88,7 @@ class LargeObjects {
     return target;
   }
 
+  static std::size_t size_of(const Span* span) { return span->large_bytes; }
   std::size_t count() const { return count_.load(std::memory_order_relaxed); }
   std::size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 

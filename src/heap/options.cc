@@ -32,9 +32,10 @@ TextView split(TextView text, char separator, TextView& rest) {
   return text;
 }
 
-/// Levenshtein's edit distance between short strings.
+}  // namespace
+
 std::size_t edit_distance(TextView a, TextView b) {
-  constexpr std::size_t kMaxKey = 32;
+  constexpr std::size_t kMaxKey = 48;
   if (a.size > kMaxKey) a.size = kMaxKey;
   std::size_t row[kMaxKey + 1];
   for (std::size_t i = 0; i <= a.size; ++i) row[i] = i;
@@ -50,8 +51,6 @@ std::size_t edit_distance(TextView a, TextView b) {
   }
   return row[a.size];
 }
-
-}  // namespace
 
 OptionError set_option(Options& options, TextView key, TextView value, bool running) {
   const OptionSpec* spec = find_option(key);

@@ -19,6 +19,8 @@ struct Options {
   std::uint32_t cache_kib = 0;
   std::uint32_t shards = 0;
   std::uint32_t huge_pages = 1;
+  std::uint32_t soft_limit_mib = 0;
+  std::uint32_t limit_mib = 0;
   std::uint32_t stats_at_exit = 0;
   std::uint32_t verbose = 0;
 };
@@ -43,13 +45,18 @@ inline constexpr OptionSpec kOptionTable[] = {
      "1: a helper thread gives memory back also when the program is idle; 0: only calls to "
      "the allocator do"},
     {"cache_kib", &Options::cache_kib, 0, 1'024, false,
-     "KiB a thread may keep cached per size class (at least 4 blocks)"},
+     "KiB a thread may keep cached per size class (at least 2 blocks)"},
     {"shards", &Options::shards, 1, 64, false,
      "sets of slabs that threads are dealt to; by default one per CPU"},
     {"huge_pages", &Options::huge_pages, 0, 1, false,
      "auto: back a heap beyond 16 MiB, and the full parts of one beyond 4 MiB, by huge pages "
      "where the system has them on request; never: do not ask for them",
      kHugePagesWords},
+    {"soft_limit_mib", &Options::soft_limit_mib, 0, 16'777'216, true,
+     "MiB that may be resident before free memory goes back at once and caches shrink; 0: no "
+     "limit"},
+    {"limit_mib", &Options::limit_mib, 0, 16'777'216, true,
+     "MiB that may be resident at all: beyond them allocations fail; 0: no limit"},
     {"stats_at_exit", &Options::stats_at_exit, 0, 1, true,
      "1: print malloc_stats() when the program exits"},
     {"verbose", &Options::verbose, 0, 1, false,
@@ -79,6 +86,9 @@ std::uint32_t nearest_value(const OptionSpec& spec, TextView value);
 
 /// Reads a value of this option; false if it is none.
 bool parse_value(const OptionSpec& spec, TextView text, std::uint32_t& value);
+
+/// Levenshtein's edit distance between short strings.
+std::size_t edit_distance(TextView a, TextView b);
 
 /// The valid key that is spelled most like this one.
 const OptionSpec& nearest_option(TextView key);

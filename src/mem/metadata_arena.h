@@ -3,12 +3,13 @@
 // It comes from mappings of its own, so that nothing of carrel's lies where a program's
 // blocks are. Records are handed out in units of a cache line, zeroed, and recycled by
 // size; the mappings are never given back, so a stale pointer to a record always points
-// to some record. Thread-safe; rank 4 (see os/mutex.h), a leaf.
+// to some record. Thread-safe; rank 5 (see os/mutex.h), a leaf.
 #pragma once
 
 #include <cstring>
 
 #include "base/bits.h"
+#include "mem/record_pages.h"
 #include "os/mutex.h"
 #include "os/os.h"
 
@@ -44,6 +45,17 @@ class MetadataArena {
   /// Bytes mapped for records so far.
   std::size_t mapped_bytes() const { return mapped_bytes_.load(std::memory_order_relaxed); }
 
+  /// Calls visit(start, bytes) for each mapping. They only become more, so that no lock is held
+  /// meanwhile.
+  template <class Visit>
+  void for_each_chunk(Visit visit) const {
+    // Acquire pairs with the release in map_chunk(): the chunk's own line is seen.
+    for (const Chunk* chunk = chunks_.load(std::memory_order_acquire); chunk != nullptr;
+         chunk = chunk->next) {
+      visit(reinterpret_cast<const char*>(chunk), chunk->bytes);
+    }
+  }
+
   void lock() { lock_.lock(); }
   void unlock() { lock_.unlock(); }
   void reset_after_fork() { lock_.reset_after_fork(); }
@@ -54,6 +66,11 @@ class MetadataArena {
  private:
   struct FreeRecord {
     FreeRecord* next;
+  };
+  /// The first line of each mapping.
+  struct Chunk {
+    const Chunk* next;
+    std::size_t bytes;
   };
   static constexpr std::size_t kFirstChunkBytes = 128 * kKiB;
   static constexpr std::size_t kMaxChunkBytes = 4 * kMiB;
@@ -70,14 +87,17 @@ class MetadataArena {
   /// The rest of the last chunk is left unused: untouched, it occupies no memory.
   bool map_chunk() {
     std::size_t bytes = next_chunk_bytes_;
-    void* chunk = Os::map(nullptr, bytes);
+    void* chunk = map_record_pages<Os>(bytes);
     if (chunk == nullptr && bytes > kFirstChunkBytes) {
       bytes = kFirstChunkBytes;
-      chunk = Os::map(nullptr, bytes);
+      chunk = map_record_pages<Os>(bytes);
     }
     if (chunk == nullptr) return false;
-    next_ = static_cast<char*>(chunk);
-    end_ = next_ + bytes;
+    auto* header = static_cast<Chunk*>(chunk);
+    *header = {.next = chunks_.load(std::memory_order_relaxed), .bytes = bytes};
+    chunks_.store(header, std::memory_order_release);
+    next_ = static_cast<char*>(chunk) + kLineBytes;
+    end_ = static_cast<char*>(chunk) + bytes;
     mapped_bytes_.fetch_add(bytes, std::memory_order_relaxed);  // a statistic, orders nothing
     if (next_chunk_bytes_ < kMaxChunkBytes) next_chunk_bytes_ *= 2;
     return true;
@@ -88,6 +108,7 @@ class MetadataArena {
   char* end_ = nullptr;
   std::size_t next_chunk_bytes_ = kFirstChunkBytes;
   std::atomic<std::size_t> mapped_bytes_{0};
+  std::atomic<const Chunk*> chunks_{nullptr};
   FreeRecord* free_[kMaxRecordBytes / kLineBytes] = {};
 };
 

@@ -15,8 +15,10 @@
 #pragma once
 
 #include <atomic>
+#include <cstring>
 
 #include "base/bits.h"
+#include "mem/record_pages.h"
 #include "mem/span.h"
 #include "os/os.h"
 
@@ -25,7 +27,8 @@ namespace carrel::core {
 /// Values of the class map. Between them: a size class, 1 to kMaxClassId, whose blocks may
 /// enter any thread's cache, or such a class with a group bit (see slab/size_class.h).
 inline constexpr std::uint8_t kNotOurs = 0;
-inline constexpr std::uint8_t kMaxClassId = 62;
+inline constexpr std::uint8_t kMaxClassId = 61;
+inline constexpr std::uint8_t kArenaBlock = 62;  // of whatever size: see heap/arena.h
 inline constexpr std::uint8_t kLargeBlock = 63;
 
 /// What the pool knows of one granule.
@@ -69,6 +72,15 @@ class PageMap {
     return at_address<char>(base_ + (index << kGranuleShift));
   }
 
+  /// The record of the 16 bytes at an address, in a hardened build; see slab/slot_guard.h.
+  std::atomic<std::uint8_t>* record_at(const void* pointer) const {
+    return records_ + ((address_of(pointer) - base_) >> kRecordShift);
+  }
+  /// Makes them all say what they say at first. Nobody uses these granules.
+  void clear_records(std::size_t first, std::size_t count) {
+    memset(static_cast<void*>(record_at(address(first))), 0, count * kGranuleRecords);
+  }
+
   /// Release, for those who look at the map without having a block there: they see the
   /// granule's span too. Who has a block got it by something that orders these stores.
   void set_class(std::size_t index, std::uint8_t value) {
@@ -99,30 +111,74 @@ class PageMap {
     }
   }
 
+  /// Calls visit(start, bytes) for the part in use of each of the map's own arrays.
+  template <class Visit>
+  void for_each_table(Visit visit) const {
+    const std::size_t page = Os::page_bytes();
+    const std::size_t count = granule_count();
+    if (count == 0) return;
+    visit(reinterpret_cast<const char*>(class_map_), align_up(count, page));
+    visit(reinterpret_cast<const char*>(granules_), align_up(count * sizeof(Granule), page));
+  }
+
   bool reserved_at_once() const { return reserved_; }
   std::size_t window_granules() const { return window_granules_; }
 
  private:
+  // A hardened build has a record for every 16 bytes: a pointer is judged by one more load, without
+  // finding its slab.
+  static constexpr bool kHasRecords = hardening_of<Os>().check_frees;
+  static constexpr unsigned kRecordShift = 4;
+  static constexpr std::size_t kGranuleRecords = kGranuleBytes >> kRecordShift;
+
   static constexpr std::size_t kMinReservedBytes = 4 * kGiB;
   static constexpr std::size_t kWindowAlignment = 2 * kMiB;  // a huge page
   static constexpr std::size_t kOpenWindowBytes = 64 * kGiB;
 
   bool reserve_window(std::size_t bytes) {
     const std::size_t granules = bytes >> kGranuleShift;
-    void* window = Os::reserve(bytes, kWindowAlignment);
+    void* window = reserve_somewhere(bytes);
     if (window == nullptr) return false;
-    const std::size_t page = Os::page_bytes();
-    void* classes = Os::reserve(align_up(granules, page), page);
-    void* entries = Os::reserve(align_up(granules * sizeof(Granule), page), page);
+    const std::size_t class_bytes = align_up(granules, Os::page_bytes());
+    const std::size_t entry_bytes = align_up(granules * sizeof(Granule), Os::page_bytes());
+    void* classes = reserve_record_pages<Os>(class_bytes);
+    void* entries = reserve_record_pages<Os>(entry_bytes);
     if (classes == nullptr || entries == nullptr) {
       Os::unmap(window, bytes);
-      if (classes != nullptr) Os::unmap(classes, align_up(granules, page));
-      if (entries != nullptr) Os::unmap(entries, align_up(granules * sizeof(Granule), page));
+      if (classes != nullptr) unreserve_record_pages<Os>(classes, class_bytes);
+      if (entries != nullptr) unreserve_record_pages<Os>(entries, entry_bytes);
       return false;
+    }
+    if constexpr (kHasRecords) {
+      void* records = reserve_record_pages<Os>(granules * kGranuleRecords);
+      if (records == nullptr) {
+        Os::unmap(window, bytes);
+        unreserve_record_pages<Os>(classes, class_bytes);
+        unreserve_record_pages<Os>(entries, entry_bytes);
+        return false;
+      }
+      records_ = static_cast<std::atomic<std::uint8_t>*>(records);
     }
     adopt(address_of(window), granules, classes, entries);
     reserved_ = true;
     return true;
+  }
+
+  /// The window, in a hardened build at a random place of a range that is larger.
+  static void* reserve_somewhere(std::size_t bytes) {
+    constexpr std::size_t kSteps = hardening_of<Os>().random_base_steps;
+    if constexpr (kSteps != 0) {
+      auto* range =
+          static_cast<char*>(Os::reserve(bytes + kSteps * kWindowAlignment, kWindowAlignment));
+      if (range != nullptr) {
+        const std::size_t before = Os::random_word() % kSteps * kWindowAlignment;
+        const std::size_t after = kSteps * kWindowAlignment - before;
+        if (before != 0) Os::unmap(range, before);
+        Os::unmap(range + before + bytes, after);
+        return range + before;
+      }
+    }
+    return Os::reserve(bytes, kWindowAlignment);
   }
 
   /// Under a limit on address space: only the arrays are mapped now, for a window around
@@ -136,6 +192,15 @@ class PageMap {
     if (entries == nullptr) {
       Os::unmap(classes, align_up(granules, page));
       return false;
+    }
+    if constexpr (kHasRecords) {
+      void* records = Os::map(nullptr, granules * kGranuleRecords);
+      if (records == nullptr) {
+        Os::unmap(classes, align_up(granules, page));
+        Os::unmap(entries, align_up(granules * sizeof(Granule), page));
+        return false;
+      }
+      records_ = static_cast<std::atomic<std::uint8_t>*>(records);
     }
     const std::uintptr_t here = align_down(address_of(classes), kWindowAlignment);
     const std::uintptr_t below = align_down(bytes / 4 * 3, kWindowAlignment);
@@ -158,6 +223,7 @@ class PageMap {
     if (new_count > window_granules_) return false;
     if (!commit_entries(class_map_, sizeof(class_map_[0]), old_count, new_count) ||
         !commit_entries(granules_, sizeof(Granule), old_count, new_count) ||
+        (kHasRecords && !commit_entries(records_, kGranuleRecords, old_count, new_count)) ||
         !Os::commit(address(old_count), std::size_t{count} << kGranuleShift)) {
       return false;
     }
@@ -217,6 +283,7 @@ class PageMap {
   std::atomic<std::size_t> granule_count_{0};
   std::atomic<std::uint8_t>* class_map_ = nullptr;
   Granule* granules_ = nullptr;
+  std::atomic<std::uint8_t>* records_ = nullptr;
   std::size_t window_granules_ = 0;
   void* next_hint_ = nullptr;
   bool reserved_ = false;

@@ -9,27 +9,20 @@
 //
 // Invariants, under lock_: no two free spans are neighbours; the first and the last
 // granule of every span lead to its Span; a granule that is in no span belongs to memory
-// that was never added. Thread-safe; rank 3.
+// that was never added. Thread-safe; rank 4.
 #pragma once
 
 #include "base/report.h"
 #include "mem/free_spans.h"
 #include "mem/metadata_arena.h"
 #include "mem/page_map.h"
+#include "mem/pool_totals.h"
 #include "mem/span.h"
 
 namespace carrel::core {
 
 /// Whether a span's user will probably touch all of it.
 enum class Density : std::uint8_t { kDense, kSparse };
-
-/// Totals in granules; read without a lock, each exact at some moment.
-struct PoolTotals {
-  std::size_t added = 0;    // in the heap at all
-  std::size_t free = 0;     // in the pool
-  std::size_t touched = 0;  // in the pool and perhaps resident
-  std::size_t purged = 0;   // given back so far, cumulative
-};
 
 template <OsLayer Os>
 class SpanPool {
@@ -43,7 +36,7 @@ class SpanPool {
   /// `align_granules` granules, in state `state`; null when memory is exhausted.
   Span* allocate(std::uint32_t count, std::uint32_t align_granules, SpanState state,
                  Density density = Density::kDense) {
-    LockGuard guard(lock_);
+    CountingLockGuard guard(lock_, events_.contended);
     const std::uint32_t slack = align_granules - 1;
     Span* span = find(count + slack);
     if (span == nullptr) {
@@ -56,12 +49,17 @@ class SpanPool {
       merge_and_link(span);
       return nullptr;
     }
+    if (span != nullptr && !may_touch(span)) {
+      merge_and_link(span);
+      return nullptr;
+    }
     if (span != nullptr) claim(span, state);
     return span;
   }
 
-  /// Takes a span back. Its class map entries must be cleared already.
-  void release(Span* span) {
+  /// Takes a span back. Its class map entries must be cleared already. `known_zero`: all of it
+  /// reads as zero.
+  void release(Span* span, bool known_zero = false) {
     // What move_pages put there cannot merge with its neighbours in the kernel's
     // book-keeping and would use up the process's mappings.
     const bool fresh = span->moved_pages && Os::fresh_pages(map_.address(span->first), bytes(span));
@@ -72,12 +70,36 @@ class SpanPool {
     Report<Os>::check(span->state == SpanState::kLarge || span->state == SpanState::kSlab,
                       "a span that is released is in use");
     span->moved_pages = false;
-    const std::uint8_t tick = fresh ? std::uint8_t{0} : now();
+    const bool untouched = fresh || known_zero;
+    const std::uint8_t tick = untouched ? std::uint8_t{0} : now();
     for (std::uint32_t i = 0; i < span->count; ++i) {
       map_.granule(span->first + i).touched_tick = tick;
     }
-    span->touched_count = fresh ? 0 : span->count;
+    span->touched_count = untouched ? 0 : span->count;
     insert(span);
+  }
+
+  /// Takes back spans that are linked by `next` and were never filled by move_pages. Those that
+  /// follow each other downwards, as an arena's mostly do, become one before they are filed.
+  void release_chain(Span* chain) {
+    LockGuard guard(lock_);
+    const std::uint8_t tick = now();
+    while (chain != nullptr) {
+      Span* span = chain;
+      chain = span->next;
+      while (chain != nullptr && chain->first + chain->count == span->first) {
+        Span* below = chain;
+        chain = below->next;
+        span->first = below->first;
+        span->count += below->count;
+        retire(below);
+      }
+      for (std::uint32_t i = 0; i < span->count; ++i) {
+        map_.granule(span->first + i).touched_tick = tick;
+      }
+      span->touched_count = span->count;
+      insert(span);
+    }
   }
 
   /// Makes a large span longer without moving it, if free memory follows.
@@ -96,6 +118,10 @@ class SpanPool {
     unlink(after);
     if (after->count > extra && !split_off_rest(after, extra)) {
       link(after);
+      return false;
+    }
+    if (!may_touch(after)) {
+      merge_and_link(after);
       return false;
     }
     free_granules_.fetch_sub(extra, std::memory_order_relaxed);
@@ -136,6 +162,7 @@ class SpanPool {
     while (purged < limit) {
       Span* batch[kPurgeBatch];
       std::size_t batch_size = 0;
+      LockGuard out_of_the_pool(purging_);
       {
         LockGuard guard(lock_);
         batch_size = take_stale(age, batch);
@@ -233,12 +260,44 @@ class SpanPool {
             .purged = purged_granules_.load(std::memory_order_relaxed)};
   }
 
+  /// What may be resident: spans in use, and free ones that are touched, in granules. Nothing but
+  /// handing out untouched granules adds to it.
+  std::size_t used_granules() const {
+    return added_granules_.load(std::memory_order_relaxed) -
+           free_granules_.load(std::memory_order_relaxed) +
+           touched_granules_.load(std::memory_order_relaxed);
+  }
+
+  /// From now on used_granules() never exceeds `hard`; beyond `soft`, over_soft_limit() says so.
+  /// In bytes; SIZE_MAX for none.
+  void set_limits(std::size_t soft, std::size_t hard) {
+    soft_limit_granules_.store(soft >> kGranuleShift, std::memory_order_relaxed);
+    hard_limit_granules_.store(hard >> kGranuleShift, std::memory_order_relaxed);
+  }
+  bool over_soft_limit() const {
+    return used_granules() > soft_limit_granules_.load(std::memory_order_relaxed);
+  }
+  bool has_hard_limit() const {
+    return hard_limit_granules_.load(std::memory_order_relaxed) != SIZE_MAX >> kGranuleShift;
+  }
+
+  PoolEvents events() {
+    LockGuard guard(lock_);
+    return events_;
+  }
+
   void lock() { lock_.lock(); }
   void unlock() { lock_.unlock(); }
-  void reset_after_fork() { lock_.reset_after_fork(); }
+  /// Held while memory is out of the pool, or slots out of a slab, to be given back: a child
+  /// made meanwhile would miss it for ever. Held for one batch or one slab at a time.
+  Mutex<Os>& purging() { return purging_; }
+  void reset_after_fork() {
+    lock_.reset_after_fork();
+    purging_.reset_after_fork();
+  }
 
  private:
-  static constexpr std::size_t kPurgeBatch = 32;
+  static constexpr std::size_t kPurgeBatch = 8;
   static constexpr std::uint32_t kMinExtension = 1 * kMiB >> kGranuleShift;
   static constexpr std::uint32_t kMaxExtension = 64 * kMiB >> kGranuleShift;
   /// Writing costs about 0.1 ns a byte, giving back and faulting again some 0.2 to 0.5 ns:
@@ -247,6 +306,14 @@ class SpanPool {
 
   std::uint8_t now() const { return tick_.load(std::memory_order_relaxed); }
   static std::size_t bytes(const Span* span) { return std::size_t{span->count} << kGranuleShift; }
+
+  /// Whether the limit allows that this unlinked free span is handed out. Exact: what it asks
+  /// changes under the lock only.
+  bool may_touch(const Span* span) const {
+    const std::size_t limit = hard_limit_granules_.load(std::memory_order_relaxed);
+    const std::size_t used = used_granules();
+    return used <= limit && span->count - span->touched_count <= limit - used;
+  }
 
   Span* find(std::uint32_t count) {
     Span* span = touched_.find(count);
@@ -323,6 +390,7 @@ class SpanPool {
   void claim(Span* span, SpanState state) {
     free_granules_.fetch_sub(span->count, std::memory_order_relaxed);
     touched_granules_.fetch_sub(span->touched_count, std::memory_order_relaxed);
+    events_.allocated += state == SpanState::kPurging ? 0 : 1;
     span->state = state;
     span->moved_pages = false;
     set_ends(span);
@@ -396,6 +464,7 @@ class SpanPool {
     }
     span->touched_count = 0;
     insert(span);
+    ++events_.extensions;
     collapse_tries_left_.store(kCollapseTries, std::memory_order_relaxed);
     return true;
   }
@@ -484,6 +553,7 @@ class SpanPool {
     }
     span->touched_count = gone ? 0 : count;
     insert(span);
+    ++events_.purges;
     if (gone) purged_granules_.fetch_add(count, std::memory_order_relaxed);
     return gone ? count : 0;
   }
@@ -497,10 +567,12 @@ class SpanPool {
 
   PageMap<Os>& map_;
   MetadataArena<Os>& metadata_;
+  Mutex<Os> purging_;
   Mutex<Os> lock_;  // guards everything below and the granule array
   FreeSpans touched_;
   FreeSpans untouched_;
   IntrusiveList<Span> unused_;
+  PoolEvents events_;
   std::uint32_t end_ = 0;  // one past the last granule added
   // Written by whoever keeps the time; a stale value only shifts a purge by a tick.
   std::atomic<std::uint8_t> tick_{1};
@@ -508,6 +580,8 @@ class SpanPool {
   std::atomic<std::uint32_t> small_page_ranges_{0};
   static constexpr std::uint32_t kCollapseTries = 20;
   std::atomic<std::uint32_t> collapse_tries_left_{kCollapseTries};
+  std::atomic<std::size_t> soft_limit_granules_{SIZE_MAX >> kGranuleShift};
+  std::atomic<std::size_t> hard_limit_granules_{SIZE_MAX >> kGranuleShift};
   // Statistics, written under the lock, read without: relaxed suffices.
   std::atomic<std::size_t> added_granules_{0};
   std::atomic<std::size_t> free_granules_{0};

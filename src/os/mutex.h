@@ -2,8 +2,8 @@
 //
 // Usable before constructors have run (all zero is unlocked) and in a child after fork.
 // Not recursive. Ranks, lowest first; a thread takes locks only in rising rank:
-//   1 thread registry   2 slab bins (ordered by shard, then class)   3 span pool
-//   4 metadata arena
+//   0 arena set, then arenas by number   1 purging (see SpanPool)   2 thread registry
+//   3 slab bins (ordered by shard, then class)   4 span pool   5 metadata arena
 #pragma once
 
 #include <atomic>
@@ -25,6 +25,13 @@ class Mutex {
       return;
     }
     lock_contended();
+  }
+
+  /// As lock(), and counts in `contended`, which this lock guards, when it had to wait.
+  void lock_counting(std::uint32_t& contended) {
+    if (CARREL_LIKELY(try_lock())) return;
+    lock_contended();
+    ++contended;
   }
 
   bool try_lock() {
@@ -80,6 +87,21 @@ class LockGuard {
   ~LockGuard() { lock_.unlock(); }
   LockGuard(const LockGuard&) = delete;
   LockGuard& operator=(const LockGuard&) = delete;
+
+ private:
+  Lock& lock_;
+};
+
+/// The same with a count of those that had to wait, which the lock guards.
+template <class Lock>
+class CountingLockGuard {
+ public:
+  CountingLockGuard(Lock& lock, std::uint32_t& contended) : lock_(lock) {
+    lock_.lock_counting(contended);
+  }
+  ~CountingLockGuard() { lock_.unlock(); }
+  CountingLockGuard(const CountingLockGuard&) = delete;
+  CountingLockGuard& operator=(const CountingLockGuard&) = delete;
 
  private:
   Lock& lock_;

@@ -31,6 +31,12 @@
 //                           Backs the range, aligned as huge pages are, by huge pages now
 //                           if nearly all of it is resident. False: it is not, or the
 //                           system cannot.
+//   fence(p, bytes)         Makes usable memory inaccessible: the pages are gone, any access
+//                           ends the process. False: refused, contents unchanged.
+//   unfence(p, bytes)       Undoes fence for every part of the range that was fenced, which
+//                           then reads as zero; the rest of the range keeps its contents.
+//                           False: refused, nothing that was fenced may be used.
+//   random_word()           64 bits that nobody can guess, as far as the system has them.
 //   wait(word, expected, timeout_ms)
 //                           Sleeps while *word == expected, until woken or timed out
 //                           (0: no limit). May wake for no reason.
@@ -69,6 +75,9 @@ concept OsLayer = requires(void* p, std::size_t n, std::atomic<std::uint32_t>& w
   { Os::fresh_pages(p, n) } -> std::same_as<bool>;
   { Os::advise_huge(p, n, true) } -> std::same_as<void>;
   { Os::collapse_dense(p, n) } -> std::same_as<bool>;
+  { Os::fence(p, n) } -> std::same_as<bool>;
+  { Os::unfence(p, n) } -> std::same_as<bool>;
+  { Os::random_word() } -> std::same_as<std::uint64_t>;
   { Os::wait(word, u, u) } -> std::same_as<void>;
   { Os::wake(word, u) } -> std::same_as<void>;
   { Os::yield() } -> std::same_as<void>;

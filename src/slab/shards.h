@@ -18,7 +18,7 @@ class Shards {
   /// Chooses the number of shards; false when memory for them is refused.
   bool initialize(std::uint32_t count) {
     for (; count >= 1; count /= 2) {  // fewer where memory is short
-      void* memory = Os::map(nullptr, align_up(count * sizeof(Row), Os::page_bytes()));
+      void* memory = map_record_pages<Os>(align_up(count * sizeof(Row), Os::page_bytes()));
       if (memory == nullptr) continue;
       rows_ = static_cast<Row*>(memory);  // all zero, which is what a new Row is
       count_ = count;
@@ -46,7 +46,8 @@ class Shards {
   }
 
   /// Takes back blocks of one class, each to the shard it came from. Reorders `blocks`.
-  void give(std::uint8_t size_class, void** blocks, std::uint32_t count) {
+  /// `from` is the giving thread's shard.
+  void give(std::uint8_t size_class, void** blocks, std::uint32_t count, std::uint32_t from) {
     prefetch_slabs(blocks, count);
     while (count > 0) {
       const Span* slab = context_.map.span_of(blocks[0]);
@@ -55,7 +56,7 @@ class Shards {
                           slab->shard >= count_)) {
         Report<Os>::double_free(blocks[0]);
       }
-      const std::uint32_t left = bin(slab->shard, size_class).give(context_, blocks, count);
+      const std::uint32_t left = bin(slab->shard, size_class).give(context_, blocks, count, from);
       if (CARREL_UNLIKELY(left == count)) Report<Os>::double_free(blocks[0]);
       count = left;
     }
@@ -67,6 +68,13 @@ class Shards {
     for (std::uint32_t shard = 0; shard < count_; ++shard) {
       for (std::uint8_t id = 1; id <= kClassCount; ++id) visit(bin(shard, id), id);
     }
+  }
+
+  /// Calls visit(start, bytes) for the bins' memory.
+  template <class Visit>
+  void for_each_table(Visit visit) const {
+    if (rows_ == nullptr) return;
+    visit(reinterpret_cast<const char*>(rows_), align_up(count_ * sizeof(Row), Os::page_bytes()));
   }
 
   SlabContext<Os>& context() { return context_; }

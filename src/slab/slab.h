@@ -21,6 +21,8 @@ inline std::uint8_t fullness_of(std::uint32_t free_slots, const ClassInfo& info)
              : static_cast<std::uint8_t>((free_slots * info.fullness_scale) >> 32);
 }
 inline constexpr std::uint8_t kInNoList = 0xFF;
+/// Instead of a shard's number: an arena's slab.
+inline constexpr std::uint32_t kNoShard = 0xFFFF;
 
 /// Makes a span a slab with all slots free; false when metadata is exhausted.
 template <OsLayer Os>
@@ -67,6 +69,12 @@ inline std::uint32_t take_slots(Span* slab, char* base, const ClassInfo& info, v
   for (char* start = base; end != last; ++word, start += 64 * slot_bytes) {
     std::uint64_t bits = *word;
     if (bits == 0) continue;
+    if (bits == ~std::uint64_t{0} && end - last >= 64) {  // no bit to search for
+      char* slot = start;
+      for (void** const stop = end - 64; end != stop; slot += slot_bytes) *--end = slot;
+      *word = 0;
+      continue;
+    }
     do {
       *--end = start + static_cast<unsigned>(std::countr_zero(bits)) * slot_bytes;
       bits &= bits - 1;
@@ -77,38 +85,90 @@ inline std::uint32_t take_slots(Span* slab, char* base, const ClassInfo& info, v
   return want;
 }
 
+/// Blocks in a row from which on marking them together is quicker.
+inline constexpr std::ptrdiff_t kRunStart = 8;
+
+/// Whether the first kRunStart of these blocks follow each other in memory, upwards or
+/// downwards, as far as two differences can tell.
+inline bool begins_run(void* const* blocks, std::size_t slot_bytes) {
+  const std::size_t step = address_of(blocks[1]) - address_of(blocks[0]);
+  return (step == slot_bytes || step == -slot_bytes) &&
+         address_of(blocks[kRunStart - 1]) - address_of(blocks[0]) ==
+             std::size_t{kRunStart - 1} * step;
+}
+
+/// Marks free the blocks, of `count` that begin in slot `slot`, that follow each other as the
+/// first two do. Returns how many.
+template <OsLayer Os>
+CARREL_NOINLINE std::uint32_t give_run(Span* slab, const char* base, const ClassInfo& info,
+                                       void* const* blocks, std::size_t count, std::size_t slot) {
+  const std::size_t step = address_of(blocks[1]) - address_of(blocks[0]);
+  const bool upwards = step == info.slot_bytes;
+  const std::size_t room = upwards ? info.slots - slot : slot + 1;
+  if (count > room) count = room;
+  std::uint32_t run = 1;
+  while (run < count && address_of(blocks[run]) - address_of(blocks[run - 1]) == step) ++run;
+  std::size_t first = upwards ? slot : slot + 1 - run;
+  for (std::size_t left = run; left != 0;) {
+    const std::size_t in_word = 64 - first % 64;
+    const std::size_t here = left < in_word ? left : in_word;
+    const std::uint64_t mask = (~std::uint64_t{0} >> (64 - here)) << (first % 64);
+    std::uint64_t& word = slab->free_bits[first / 64];
+    if (CARREL_UNLIKELY((word & mask) != 0)) {
+      const auto bit = static_cast<unsigned>(std::countr_zero(word & mask));
+      Report<Os>::double_free(base + (first / 64 * 64 + bit) * info.slot_bytes);
+    }
+    word |= mask;
+    first += here;
+    left -= here;
+  }
+  return run;
+}
+
 /// Marks the slots of the first blocks free that lie in this slab; returns how many they
 /// are. A block that is no slot's first byte, or whose slot is free already, is misuse.
-/// Bits of one word are gathered in a register. Not inlined: it needs all of them.
+/// Programs often free in the order of allocation or against it: blocks that follow each
+/// other in memory are marked together.
 template <OsLayer Os>
 CARREL_NOINLINE std::uint32_t give_slots(Span* slab, const char* base, const ClassInfo& info,
                                          void* const* blocks, std::uint32_t count) {
-  const std::size_t slab_bytes = std::size_t{info.granules} << kGranuleShift;
-  const std::size_t slot_bytes = info.slot_bytes;
-  const std::size_t slots = info.slots;
+  constexpr unsigned kWholeShift = 64 - kReciprocalShift;
+  const std::size_t slots_bytes = std::size_t{info.slot_bytes} * info.slots;
   const std::uint64_t reciprocal = info.reciprocal;
   std::uint64_t* const words = slab->free_bits;
-  std::size_t word_index = 0;
-  std::uint64_t word = words[0];
   void* const* block = blocks;
   void* const* const end = blocks + count;
-  for (; block != end; ++block) {
-    const auto offset = static_cast<std::size_t>(static_cast<const char*>(*block) - base);
-    if (offset >= slab_bytes) break;
-    const std::size_t slot = (offset * reciprocal) >> kReciprocalShift;
-    if (CARREL_UNLIKELY(slot * slot_bytes != offset || slot >= slots)) {
-      Report<Os>::interior_pointer(*block);
+  while (block != end) {
+    void* const* stop = end;
+    bool run = false;
+    if (end - block >= kRunStart) {
+      stop = block + kRunStart;
+      run = begins_run(block, info.slot_bytes);
     }
-    if (slot / 64 != word_index) {
-      words[word_index] = word;
-      word_index = slot / 64;
-      word = words[word_index];
-    }
-    const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
-    if (CARREL_UNLIKELY((word & bit) != 0)) Report<Os>::double_free(*block);
-    word |= bit;
+    do {
+      const auto offset = static_cast<std::size_t>(static_cast<const char*>(*block) - base);
+      if (offset >= slots_bytes) {
+        if (offset < std::size_t{info.granules} << kGranuleShift) {
+          Report<Os>::interior_pointer(*block);  // behind the last slot
+        }
+        goto done;
+      }
+      const std::uint64_t product = offset * reciprocal;
+      const std::size_t slot = product >> kReciprocalShift;
+      // What is below the point is less than the reciprocal for whole slots only.
+      if (CARREL_UNLIKELY(product << kWholeShift >= reciprocal << kWholeShift)) {
+        Report<Os>::interior_pointer(*block);
+      }
+      if (run) {
+        block += give_run<Os>(slab, base, info, block, static_cast<std::size_t>(end - block), slot);
+        break;
+      }
+      const std::uint64_t word = words[slot / 64];
+      if (CARREL_UNLIKELY((word >> (slot % 64) & 1) != 0)) Report<Os>::double_free(*block);
+      words[slot / 64] = word | std::uint64_t{1} << (slot % 64);
+    } while (++block != stop);
   }
-  words[word_index] = word;
+done:
   const auto given = static_cast<std::uint32_t>(block - blocks);
   slab->free_slots += given;
   return given;

@@ -7,13 +7,13 @@
 // is running, asleep or gone.
 //
 // The lock is held for bit operations only: nothing under it calls the system or touches
-// a user's page. Rank 2, ordered by shard, then class.
+// a user's page. Rank 3, ordered by shard, then class.
 #pragma once
 
 #include "base/intrusive_list.h"
 #include "mem/span_pool.h"
 #include "os/mutex.h"
-#include "slab/slab.h"
+#include "slab/random_slots.h"
 
 namespace carrel::core {
 
@@ -23,13 +23,21 @@ struct SlabContext {
   PageMap<Os>& map;
   MetadataArena<Os>& metadata;
   SpanPool<Os>& pool;
-  std::atomic<std::uint32_t> tick{0};  // coarse time, for telling which slabs are cold
+  std::atomic<std::uint32_t> tick{0};              // coarse time, for telling which slabs are cold
+  std::atomic<std::size_t> holes_purged_bytes{0};  // a statistic, orders nothing
+  std::uint64_t seed = 0;                          // of a hardened build's random choices
 };
 
 /// A bin's numbers at one moment.
 struct BinTotals {
   std::size_t slabs = 0;
   std::size_t used_slots = 0;  // in programs' hands or in thread caches
+  // Since the start:
+  std::uint64_t refills = 0;  // batches taken
+  std::uint64_t flushes = 0;  // batches given back
+  std::uint64_t taken_slots = 0;
+  std::uint64_t remote_slots = 0;  // given back by threads of other shards
+  std::uint32_t contended = 0;     // batches that had to wait for the lock
 };
 
 template <OsLayer Os>
@@ -46,12 +54,17 @@ class alignas(64) SlabBin {
     const ClassInfo& info = kClasses[size_class_];
     const std::uint32_t tick = context.tick.load(std::memory_order_relaxed);
     std::uint32_t taken = 0;
-    lock_.lock();
+    lock_.lock_counting(contended_);
     for (;;) {
       while (taken < want && nonempty_ != 0) {
         Span* slab = lists_[std::countr_zero(nonempty_)].front();
-        taken +=
-            take_slots(slab, context.map.address(slab->first), info, end - taken, want - taken);
+        char* base = context.map.address(slab->first);
+        if constexpr (kHard.random_slots) {
+          if (!random_.seeded()) random_.seed(context.seed, size_class_ + 64u * shard_);
+          taken += take_random_slots(slab, base, info, end - taken, want - taken, random_);
+        } else {
+          taken += take_slots(slab, base, info, end - taken, want - taken);
+        }
         slab->last_use_tick = tick;
         refile(slab, info);
       }
@@ -64,18 +77,21 @@ class alignas(64) SlabBin {
       file(slab, fullness_of(slab->free_slots, info));
     }
     used_slots_ += taken;
+    taken_slots_ += taken;
+    ++refills_;
     lock_.unlock();
     return taken;
   }
 
   /// Takes back those of `count` blocks that are this bin's; moves the others to the front
-  /// of `blocks` and returns how many they are.
-  std::uint32_t give(SlabContext<Os>& context, void** blocks, std::uint32_t count) {
+  /// of `blocks` and returns how many they are. `from` is the giving thread's shard.
+  std::uint32_t give(SlabContext<Os>& context, void** blocks, std::uint32_t count,
+                     std::uint32_t from) {
     const ClassInfo& info = kClasses[size_class_];
     const std::uint32_t tick = context.tick.load(std::memory_order_relaxed);
     Span* empties = nullptr;
     std::uint32_t kept = 0;
-    lock_.lock();
+    lock_.lock_counting(contended_);
     for (std::uint32_t i = 0; i < count;) {
       Span* slab = context.map.span_of(blocks[i]);
       if (slab->shard != shard_ || slab->size_class != size_class_ ||
@@ -87,9 +103,11 @@ class alignas(64) SlabBin {
       slab->last_use_tick = tick;
       slab->holes_purged = false;
       refile(slab, info);
-      if (slab->free_slots == info.slots) empties = retire_surplus(slab, empties);
+      if (slab->free_slots == info.slots) empties = retire_surplus(context, slab, empties);
     }
     used_slots_ -= count - kept;
+    if (from != shard_) remote_slots_ += count - kept;
+    ++flushes_;
     lock_.unlock();
     release_all(context, empties);
     return kept;
@@ -108,7 +126,7 @@ class alignas(64) SlabBin {
       lock_.unlock();
       return 0;
     }
-    if (slab->free_slots == info.slots) {
+    if (slab->free_slots == info.slots && !stays_in_class(context)) {
       unfile(slab);
       --slabs_;
       lock_.unlock();
@@ -124,6 +142,7 @@ class alignas(64) SlabBin {
     // A slab whose slots are all held is in no list, and nobody can take it away.
 
     const std::size_t purged = purge_held(context, slab, info, held);
+    context.holes_purged_bytes.fetch_add(purged, std::memory_order_relaxed);
 
     lock_.lock();
     for (std::uint32_t word = 0; word < info.bit_words; ++word) {
@@ -138,7 +157,7 @@ class alignas(64) SlabBin {
     slab->free_slots += slots_held;
     refile(slab, info);
     Span* empties = nullptr;
-    if (slab->free_slots == info.slots) empties = retire_surplus(slab, empties);
+    if (slab->free_slots == info.slots) empties = retire_surplus(context, slab, empties);
     lock_.unlock();
     release_all(context, empties);
     return purged;
@@ -162,7 +181,13 @@ class alignas(64) SlabBin {
 
   BinTotals totals() {
     LockGuard guard(lock_);
-    return {.slabs = slabs_, .used_slots = used_slots_};
+    return {.slabs = slabs_,
+            .used_slots = used_slots_,
+            .refills = refills_,
+            .flushes = flushes_,
+            .taken_slots = taken_slots_,
+            .remote_slots = remote_slots_,
+            .contended = contended_};
   }
 
   void lock() { lock_.lock(); }
@@ -172,10 +197,21 @@ class alignas(64) SlabBin {
  private:
   static constexpr std::uint32_t kMaxWords = static_cast<std::uint32_t>(kGranuleBytes / 16 / 64);
 
+  static constexpr Hardening kHard = hardening_of<Os>();
+
+  /// Whether slabs are never given back to the pool for other uses. Where mappings are made one
+  /// by one, address space is short, and they are.
+  static bool stays_in_class(const SlabContext<Os>& context) {
+    return kHard.isolate_classes && context.map.reserved_at_once();
+  }
+
   Span* new_slab(SlabContext<Os>& context) {
     const ClassInfo& info = kClasses[size_class_];
     Span* slab = context.pool.allocate(info.granules, 1, SpanState::kSlab);
     if (slab == nullptr) return nullptr;
+    if constexpr (kHard.zero_freed) {
+      context.pool.zero(slab, std::size_t{info.granules} << kGranuleShift);
+    }
     if (!make_slab(slab, size_class_, shard_, context.metadata)) {
       context.pool.release(slab);
       return nullptr;
@@ -195,6 +231,7 @@ class alignas(64) SlabBin {
       for (std::uint32_t i = 0; i < slabs->count; ++i) {
         context.map.set_class(slabs->first + i, kNotOurs);
       }
+      if constexpr (kHard.check_frees) context.map.clear_records(slabs->first, slabs->count);
       unmake_slab(slabs, context.metadata);
       context.pool.release(slabs);
       slabs = next;
@@ -202,7 +239,8 @@ class alignas(64) SlabBin {
   }
 
   /// An empty slab stays if it is the only one: the next batch is likely to want it.
-  Span* retire_surplus(Span* slab, Span* empties) {
+  Span* retire_surplus(const SlabContext<Os>& context, Span* slab, Span* empties) {
+    if (stays_in_class(context)) return empties;
     IntrusiveList<Span>& list = lists_[kFullnessLists - 1];
     if (list.front() == slab && slab->next == nullptr) return empties;
     unfile(slab);
@@ -306,8 +344,15 @@ class alignas(64) SlabBin {
   Relaxed<std::uint16_t> shard_ = 0;
   std::uint32_t nonempty_ = 0;                 // which lists have slabs
   IntrusiveList<Span> lists_[kFullnessLists];  // by fullness_of
-  std::size_t slabs_ = 0;
+  std::uint32_t slabs_ = 0;
+  std::uint32_t contended_ = 0;  // this and what follows: statistics
   std::size_t used_slots_ = 0;
+  std::uint64_t refills_ = 0;
+  std::uint64_t flushes_ = 0;
+  std::uint64_t taken_slots_ = 0;
+  std::uint64_t remote_slots_ = 0;
+  struct NotRandom {};
+  [[no_unique_address]] std::conditional_t<kHard.random_slots, RandomSource, NotRandom> random_;
 };
 
 }  // namespace carrel::core

@@ -53,7 +53,7 @@ def internal_jobs() -> list[tuple[list[str], str]]:
                if path.is_relative_to(root) and path.suffix in {".h", ".hpp"}]
     command = ["g++", "-std=c++20", "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
                "-fno-exceptions", "-fno-rtti", "-I", str(repo.ROOT / "include"),
-               "-I", str(root), "-x", "c++", "-"]
+               "-I", str(root), "-I", str(root / "config/presets/default"), "-x", "c++", "-"]
     return [(command, f'"{header}"') for header in headers]
 
 

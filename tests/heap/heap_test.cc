@@ -68,24 +68,31 @@ TEST_F(HeapTest, BeginningIsReentrant) {
 }
 
 TEST_F(HeapTest, ManyThreadsMayBeginAtOnce) {
-  std::vector<std::thread> threads;
-  std::atomic<int> nulls{0};
-  for (int t = 0; t < 8; ++t) {
-    threads.emplace_back([&] {
-      std::vector<char*> blocks;
-      for (int i = 0; i < 200; ++i) {
-        blocks.push_back(allocate(static_cast<std::size_t>(i) * 50));
-        nulls += blocks.back() == nullptr;
-      }
-      free_all(blocks);
-      detach();
-    });
+  for (int round = 0; round < 30; ++round) {
+    renew();
+    FakeOs::settings.cpu_count = 3;  // several threads a shard
+    std::atomic<int> nulls{0};
+    std::atomic<int> waiting{8};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 8; ++t) {
+      threads.emplace_back([&] {
+        --waiting;
+        while (waiting > 0) std::this_thread::yield();
+        std::vector<char*> blocks;
+        for (std::size_t i = 0; i < 40; ++i) {
+          blocks.push_back(allocate(i * 50));
+          nulls += blocks.back() == nullptr;
+        }
+        free_all(blocks);
+        detach();
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(nulls, 0);
+    EXPECT_EQ(TestTls::times_options_read, 1);
+    EXPECT_EQ(TestTls::times_after_ready, 1);
+    expect_clean();
   }
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(nulls, 0);
-  EXPECT_EQ(TestTls::times_options_read, 1);
-  EXPECT_EQ(TestTls::times_after_ready, 1);
-  expect_clean();
 }
 
 TEST_F(HeapTest, ASmallProgramTakesLittle) {

@@ -147,6 +147,23 @@ TEST_F(Scarcity, WhatSmallBlocksHeldServesLargeOnes) {
   expect_clean();
 }
 
+TEST_F(Scarcity, WhatOneSizeHeldServesAnother) {
+  FakeOs::settings.cpu_count = 1;
+  FakeOs::settings.commit_budget_bytes = 32 * kMiB;
+  std::vector<char*> blocks;
+  while (char* block = allocate(1000)) blocks.push_back(block);
+  // Some in the cache, and the one empty slab that is kept for the next batch.
+  for (int i = 0; i < 130; ++i) {
+    heap_->free(blocks.back());
+    blocks.pop_back();
+  }
+  char* other = allocate(300);
+  EXPECT_NE(other, nullptr);
+  heap_->free(other);
+  free_all(blocks);
+  expect_clean();
+}
+
 TEST_F(Scarcity, ABlockThatIsFreedServesTheNextRequest) {
   FakeOs::settings.commit_budget_bytes = 32 * kMiB;
   std::vector<char*> blocks;

@@ -1,9 +1,11 @@
 // os/linux/environment.cc: one variable, from `environ` and from /proc before there is one.
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -62,8 +64,10 @@ TEST_F(Environment, WhatDoesNotFitIsLeftOut) {
   EXPECT_EQ(look_up(kName, 1), "");
 }
 
-/// Runs the probe with exactly these "NAME=value" entries and returns what it printed.
-std::string probe(const std::vector<std::string>& entries, std::size_t capacity = 4096) {
+/// Runs the probe with exactly these "NAME=value" entries, as this user if any is given, and
+/// returns what it printed.
+std::string probe(const std::vector<std::string>& entries, std::size_t capacity = 4096,
+                  const char* program = CARREL_ENVIRONMENT_PROBE, uid_t user = 0) {
   int ends[2];
   if (::pipe(ends) != 0) return "no pipe";
   const pid_t child = ::fork();
@@ -75,7 +79,8 @@ std::string probe(const std::vector<std::string>& entries, std::size_t capacity 
     for (const std::string& entry : entries) environment.push_back(const_cast<char*>(entry.data()));
     environment.push_back(nullptr);
     const std::string size = std::to_string(capacity);
-    ::execle(CARREL_ENVIRONMENT_PROBE, "probe", kName, size.c_str(), nullptr, environment.data());
+    if (user != 0 && ::setuid(user) != 0) ::_exit(126);
+    ::execle(program, "probe", kName, size.c_str(), nullptr, environment.data());
     ::_exit(127);
   }
   ::close(ends[1]);
@@ -126,6 +131,22 @@ TEST(EarlyEnvironment, ManyShortEntries) {
     entries.push_back("N" + std::to_string(i) + "=" + std::to_string(i));
   entries.push_back(entry("cache_kib=8"));
   EXPECT_EQ(probe(entries), "11:cache_kib=8");
+}
+
+TEST(EarlyEnvironment, ASetUserIdProgramDoesNotListenToItsCaller) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can make a set-user-id program of root's";
+  char folder[] = "/tmp/carrel-secure.XXXXXX";
+  ASSERT_NE(::mkdtemp(folder), nullptr);
+  const std::string program = std::string(folder) + "/probe";
+  std::filesystem::copy_file(CARREL_ENVIRONMENT_PROBE, program);
+  ::chmod(folder, 0755);
+  ::chmod(program.c_str(), 04755);
+  const std::string output = probe({entry("verbose=1")}, 4096, program.c_str(), 65534);
+  std::filesystem::remove_all(folder);
+  if (output.rfind("secure ", 0) != 0) {
+    GTEST_SKIP() << "programs in /tmp cannot be set-user-id here: " << output;
+  }
+  EXPECT_EQ(output, "secure 0:");
 }
 
 TEST(EarlyEnvironment, WhatDoesNotFitIsLeftOut) {

@@ -208,6 +208,24 @@ TEST_F(SlabBinTest, ExhaustionIsZeroAndLeavesNothingBehind) {
   }
 }
 
+TEST_F(SlabBinTest, ASlabThatFindsNoBitmapIsGivenBack) {
+  constexpr std::uint8_t kTiny = size_class_for(16);
+  ASSERT_GT(kClasses[kTiny].bit_words, Span::kInlineWords);
+  take(0, kId, 1);  // some memory, of which the rest is free
+  void* description = metadata_.allocate(sizeof(Span));
+  FakeOs::fail_call(1, true);
+  while (metadata_.allocate(64) != nullptr) {
+  }
+  metadata_.release(description, sizeof(Span));
+  void* array[8];
+  EXPECT_EQ(shards_.take(0, kTiny, array + 8, 8), 0u);
+  EXPECT_EQ(pool_.totals().free, pool_.totals().added - 1);
+  EXPECT_EQ(shards_.bin(0, kTiny).totals().slabs, 0u);
+  walk_pool(map_, pool_);
+  FakeOs::fail_call(0);
+  EXPECT_EQ(shards_.take(0, kTiny, array + 8, 8), 8u);
+}
+
 // --- threads --------------------------------------------------------------------------
 
 TEST_F(SlabBinTest, ThreadsExchangeBlocksThroughABin) {

@@ -41,7 +41,7 @@ class SlabFixture : public FakeOsTest {
       std::vector<void*> batch(
           blocks.begin() + static_cast<std::ptrdiff_t>(at),
           blocks.begin() + static_cast<std::ptrdiff_t>(std::min(at + 256, blocks.size())));
-      shards_.give(id, batch.data(), static_cast<std::uint32_t>(batch.size()));
+      shards_.give(id, batch.data(), static_cast<std::uint32_t>(batch.size()), 0);
     }
   }
   Span* slab_of(const char* block) const { return map_.span_of(block); }

@@ -105,6 +105,56 @@ TEST_P(SlabTest, ARunOfBlocksComesBackAtOnce) {
   }
 }
 
+TEST_P(SlabTest, NeighboursComeBackInEitherDirection) {
+  const std::vector<char*> all = take(info_.slots);
+  const std::vector<char*> backwards(all.rbegin(), all.rend());
+  for (const std::vector<char*>& order : {all, backwards}) {
+    // From every slot on, in lengths around those that are marked together.
+    for (std::size_t first = 0; first < order.size(); first += 1 + order.size() / 97) {
+      for (const std::size_t length : {1, 2, 7, 8, 9, 63, 64, 65, 130}) {
+        if (first + length > order.size()) break;
+        const auto begin = order.begin() + static_cast<std::ptrdiff_t>(first);
+        std::vector<char*> some(begin, begin + static_cast<std::ptrdiff_t>(length));
+        give(some);
+        ASSERT_EQ(span_.free_slots, length);
+        ASSERT_EQ(set_bits(), length);
+        std::sort(some.begin(), some.end());
+        ASSERT_EQ(take(info_.slots), some);
+      }
+    }
+  }
+}
+
+TEST_P(SlabTest, NeighboursInOneBatchWithOthers) {
+  const std::vector<char*> all = take(info_.slots);
+  std::mt19937 random(9);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<char*> order = all;
+    const auto stretches = 1 + random() % 6;
+    for (unsigned i = 0; i < stretches; ++i) {  // turns a stretch around, or mixes it
+      const std::size_t from = random() % order.size();
+      const std::size_t length = random() % (order.size() - from) + 1;
+      const auto begin = order.begin() + static_cast<std::ptrdiff_t>(from);
+      const auto end = begin + static_cast<std::ptrdiff_t>(length);
+      if (random() % 2 == 0)
+        std::reverse(begin, end);
+      else if (length < 20)
+        std::shuffle(begin, end, random);
+    }
+    order.resize(random() % order.size() + 1);
+    give(order);
+    ASSERT_EQ(set_bits(), order.size());
+    std::sort(order.begin(), order.end());
+    ASSERT_EQ(take(info_.slots), order);
+  }
+}
+
+TEST_P(SlabTest, ADoubleFreeAmongNeighboursIsNamed) {
+  const std::vector<char*> all = take(info_.slots);
+  give(all[info_.slots - 2]);
+  expect_report("double-free", all[info_.slots - 2], [&] { give(all); });
+}
+
 TEST_P(SlabTest, ARunEndsWhereAnotherSlabBegins) {
   const std::vector<char*> all = take(4);
   char* const beyond = kBase + std::size_t{info_.granules} * kGranuleBytes;

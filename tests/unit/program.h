@@ -96,7 +96,8 @@ class Program {
       case 2:
         return 1 + random_() % (200 * kKiB);
       case 3:
-        return random_() % 4 == 0 ? 1 + random_() % (6 * kMiB) : 1 + random_() % kMiB;
+        if (random_() % 8 == 0) return 1 + random_() % (4 * kMiB);
+        return 1 + random_() % (600 * kKiB);
       default:
         return 1 + random_() % 1000;
     }

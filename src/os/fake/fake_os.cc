@@ -20,8 +20,8 @@ namespace {
 
 constexpr std::size_t kCallCount = static_cast<std::size_t>(OsCall::kCallCount);
 constexpr const char* kCallNames[kCallCount] = {
-    "reserve",     "commit",      "map",          "unmap",    "purge",        "move_pages",
-    "fresh_pages", "advise_huge", "advise_small", "collapse", "start_thread", "wait"};
+    "reserve",     "commit",       "map",      "unmap", "purge",   "move_pages",   "fresh_pages",
+    "advise_huge", "advise_small", "collapse", "fence", "unfence", "start_thread", "wait"};
 
 struct State {
   Ledger ledger;
@@ -239,6 +239,7 @@ void FakeOs::unmap(void* p, std::size_t bytes) {
 bool FakeOs::purge(void* p, std::size_t bytes) {
   ErrnoKeeper keeper;
   record(OsCall::kPurge, p, bytes);
+  if (settings.during_purge != nullptr) settings.during_purge();
   Guard guard(state_lock);
   if (!check_range(OsCall::kPurge, p, bytes)) return false;
   if (refused(settings.refuse_purge)) return false;
@@ -299,6 +300,33 @@ bool FakeOs::collapse_dense(void* p, std::size_t bytes) {
   auto* bytes_of_range = static_cast<volatile char*>(p);
   for (std::size_t at = 0; at < bytes; at += 4096) bytes_of_range[at] = bytes_of_range[at];
   return true;
+}
+
+bool FakeOs::fence(void* p, std::size_t bytes) {
+  ErrnoKeeper keeper;
+  record(OsCall::kFence, p, bytes);
+  Guard guard(state_lock);
+  if (!check_range(OsCall::kFence, p, bytes, true)) return false;
+  if (refused(settings.refuse_fences)) return false;
+  if (::madvise(p, bytes, MADV_DONTNEED) != 0 || ::mprotect(p, bytes, PROT_NONE) != 0) return false;
+  state.ledger.set(address_of(p), bytes, PageState::kReserved);
+  return true;
+}
+
+bool FakeOs::unfence(void* p, std::size_t bytes) {
+  ErrnoKeeper keeper;
+  record(OsCall::kUnfence, p, bytes);
+  Guard guard(state_lock);
+  if (!check_range(OsCall::kUnfence, p, bytes, true)) return false;
+  if (refused(false)) return false;
+  if (::mprotect(p, bytes, PROT_READ | PROT_WRITE) != 0) return false;
+  state.ledger.set(address_of(p), bytes, PageState::kUsable);
+  return true;
+}
+
+std::uint64_t FakeOs::random_word() {
+  static std::atomic<std::uint64_t> calls{1};
+  return calls.fetch_add(1) * 0x9E3779B97F4A7C15;
 }
 
 void FakeOs::wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,

@@ -26,6 +26,8 @@ enum class OsCall : std::uint8_t {
   kAdviseHuge,
   kAdviseSmall,  // advise_huge() with wanted = false
   kCollapse,
+  kFence,
+  kUnfence,
   kStartThread,
   kWait,
   kCallCount,
@@ -63,8 +65,10 @@ struct FakeOsSettings {
   bool ignore_hints = false;       // map() never gives the place that was asked for
   void* map_place = nullptr;       // where map() puts what has no hint, if that is free
   bool refuse_purge = false;       // as for locked memory
+  void (*during_purge)() = nullptr;
   bool refuse_move_pages = false;  // as before Linux 5.7
   bool refuse_fresh_pages = false;
+  bool refuse_fences = false;
   bool refuse_threads = false;
   bool has_huge_pages = false;  // collapse_dense() works, with huge pages of 2 MiB
 
@@ -91,6 +95,9 @@ struct FakeOs {
   static bool fresh_pages(void* p, std::size_t bytes);
   static void advise_huge(void* p, std::size_t bytes, bool wanted);
   static bool collapse_dense(void* p, std::size_t bytes);
+  static bool fence(void* p, std::size_t bytes);
+  static bool unfence(void* p, std::size_t bytes);
+  static std::uint64_t random_word();
   static void wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
                    std::uint32_t timeout_ms);
   static void wake(std::atomic<std::uint32_t>& word, std::uint32_t count);

@@ -1,7 +1,7 @@
 // Linux as carrel's operating system; the contract is in os/os.h.
 //
-// Needs Linux 5.4 or later; what is newer (MREMAP_DONTUNMAP) is tried and reported as not
-// possible where the kernel refuses it.
+// Needs Linux 5.4 or later; what is newer (MREMAP_DONTUNMAP, guard pages without mappings of
+// their own) is tried, and where the kernel refuses it, done otherwise or reported as not possible.
 #pragma once
 
 #include "os/os.h"
@@ -23,6 +23,13 @@ struct LinuxOs {
   static bool fresh_pages(void* p, std::size_t bytes);
   static void advise_huge(void* p, std::size_t bytes, bool wanted);
   static bool collapse_dense(void* p, std::size_t bytes);
+  static bool fence(void* p, std::size_t bytes);
+  static bool unfence(void* p, std::size_t bytes);
+  static std::uint64_t random_word();
+
+  /// Bytes of the range that are in memory now, as the kernel says; only for statistics, and
+  /// not part of the contract. 0 where it does not say.
+  static std::size_t resident_bytes(const void* p, std::size_t bytes);
 
   static void wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
                    std::uint32_t timeout_ms);

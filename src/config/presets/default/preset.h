@@ -1,0 +1,10 @@
+// The configuration of libcarrel.so and its archives. The build puts one such folder on the path.
+#pragma once
+
+#include "config/config.h"
+
+namespace carrel::core {
+
+inline constexpr Config kPreset = kDefault;
+
+}  // namespace carrel::core

@@ -1,0 +1,198 @@
+// What a hardened build does in place of the heap's own paths: each slot passes the guard when it
+// is handed out and when it comes back, and freed ones wait in quarantine.
+//
+//   malloc(size)                             free(block)
+//   |- class of size and canary              |- class map says how
+//   |- thread's bin: pop                     |- guard: judge, check canaries, zero
+//   |- bin empty or size large: as heap.h    |- quarantine: one goes in, one comes out
+//   `- guard: still zero? mark, canaries     `- thread's bin: push, as heap.h
+//
+// Included by heap.h alone; nothing here is instantiated in the default build.
+#pragma once
+
+#include "heap/heap.h"
+
+namespace carrel::core {
+
+/// Class of a slot of 16 * i + 1 to 16 * i + 16 bytes.
+struct StepClasses {
+  static constexpr std::size_t kCount = kMaxSlotBytes / kSlotAlignment;
+  std::uint8_t id[kCount];
+
+  constexpr StepClasses() : id() {
+    for (std::size_t i = 0; i < kCount; ++i) id[i] = size_class_for(16 * i + 16);
+  }
+};
+inline constexpr StepClasses kStepClasses;
+
+template <Config C, OsLayer Os, class Tls>
+template <void* (*slow)(std::size_t)>
+CARREL_INLINE void* Heap<C, Os, Tls>::guarded_malloc(std::size_t size) requires(
+    C.hardening.check_frees) {
+  const std::size_t step = (size + kHard.canary_bytes - 1) / kSlotAlignment;
+  if (CARREL_LIKELY(size <= kLargestSlotRequest && step < StepClasses::kCount)) {
+    const std::uint8_t id = kStepClasses.id[step];
+    CacheBin& bin = Tls::cache()->bins[id];
+    void** top = bin.top;
+    if (CARREL_LIKELY(top != bin.floor)) {
+      bin.top = top - 1;
+      return guard_.hand_out(map_, top[-1], id, size);
+    }
+  }
+  return slow(size);
+}
+
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void Heap<C, Os, Tls>::guarded_free(void* block) requires(C.hardening.check_frees) {
+  const std::size_t index = map_.index_of(block);
+  if (CARREL_LIKELY(index < map_.granule_count())) {
+    const std::uint8_t value = map_.class_at(index);
+    const std::uint8_t id = plain_class(value);
+    if (CARREL_LIKELY(id - 1u < kClassCount)) {
+      guard_.take_back(map_, block, id);
+      // A call in the middle would cost the short ones six saved registers.
+      if (!guard_.is_short(id)) return give_long_slot(block, value, id);
+      guard_.clear_short(block, id);
+      give_slot(block, value, id);
+      return;
+    }
+  }
+  free_slow(block);
+}
+
+/// Puts a free slot where the thread keeps it: through the quarantine, unless it goes back to
+/// another group of shards anyway.
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void Heap<C, Os, Tls>::give_slot(void* block, std::uint8_t value,
+                                               std::uint8_t id) requires(C.hardening.check_frees) {
+  ThreadCache* cache = Tls::cache();
+  if constexpr (kHard.quarantine_bytes != 0) {
+    if (CARREL_LIKELY((value & cache->own_group_mask) == id && cache->quarantine != nullptr)) {
+      block = static_cast<ThreadQuarantine*>(cache->quarantine)->exchange(id, block);
+      if (block == nullptr) return;
+    }
+  }
+  CacheBin& bin = cache->bin_for(value);
+  void** top = bin.top;
+  if (CARREL_LIKELY(top != bin.ceiling)) {
+    *top = block;
+    bin.top = top + 1;
+    return;
+  }
+  push_evicted(block, value);
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::give_long_slot(void* block, std::uint8_t value,
+                                      std::uint8_t id) requires(C.hardening.check_frees) {
+  guard_.clear_long(block, id);
+  give_slot(block, value, id);
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::push_evicted(void* block,
+                                    std::uint8_t value) requires(C.hardening.check_frees) {
+  push_slow(block, value);
+}
+
+/// A block of a class that the caller has chosen.
+template <Config C, OsLayer Os, class Tls>
+void* Heap<C, Os, Tls>::allocate_class(std::uint8_t id,
+                                       std::size_t size) requires(C.hardening.check_frees) {
+  CacheBin& bin = Tls::cache()->bins[id];
+  void* block = bin.top != bin.floor ? *--bin.top : take_slot(id);
+  return block == nullptr ? nullptr : guard_.hand_out_loose(map_, block, id, size);
+}
+
+template <Config C, OsLayer Os, class Tls>
+void* Heap<C, Os, Tls>::guarded_zero_allocate(std::size_t size) requires(C.hardening.check_frees) {
+  if (size > kLargestSlotRequest) return allocate_large(size, kSlotAlignment, true);
+  const std::uint8_t id = guarded_class_for(size);
+  void* block = allocate_class(id, size);
+  if (block != nullptr && !guard_.reads_as_zero(id)) memset(block, 0, size);
+  return block;
+}
+
+template <Config C, OsLayer Os, class Tls>
+void* Heap<C, Os, Tls>::guarded_aligned_allocate(std::size_t alignment, std::size_t size) requires(
+    C.hardening.check_frees) {
+  if (size > kLargestSlotRequest || alignment > kMaxSlotBytes) {
+    return allocate_large(size == 0 ? 1 : size, alignment, false);
+  }
+  const std::size_t bytes = size + kHard.canary_bytes;
+  std::uint8_t id = size_class_for(bytes > alignment ? bytes : alignment);
+  while (id <= kClassCount && kClasses[id].slot_bytes % alignment != 0) ++id;
+  if (id > kClassCount) return allocate_large(size, alignment, false);
+  return allocate_class(id, size);
+}
+
+/// Changes a block's size in place if that is possible and keeps little for nothing.
+template <Config C, OsLayer Os, class Tls>
+bool Heap<C, Os, Tls>::resize_guarded(void* block,
+                                      std::size_t size) requires(C.hardening.check_frees) {
+  const std::uint8_t id = plain_class(map_.class_of(block));
+  if (id == kLargeBlock) {
+    check_large(block);
+    return size > kLargestSlotRequest && large_.resize_in_place(block, size);
+  }
+  if (CARREL_UNLIKELY(id == kNotOurs)) report_misuse(block);
+  if (size > kLargestSlotRequest || !guard_.fits(id, size) || size <= kClasses[id].slot_bytes / 2) {
+    return false;
+  }
+  guard_.resize(map_, block, id, size);
+  return true;
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::check_size_now(const void* block, std::size_t size) const
+    requires(C.hardening.check_frees) {
+  const std::uint8_t id = plain_class(map_.class_of(block));
+  if (CARREL_LIKELY(id - 1u < kClassCount)) {
+    guard_.check_size(map_, block, id, size);
+  } else if (id == kLargeBlock && address_of(block) % kGranuleBytes == 0) {
+    const std::size_t is = Large::size_of(map_.span_of(block));
+    // A block of no bytes that is aligned to more than a slot can be has one.
+    const bool right = is == size || (is == 1 && size == 0);
+    if (kHard.guard_large && !right) Report<Os>::size_mismatch(block, size, is);
+  }
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::check_alignment_now(const void* block, std::size_t alignment) const
+    requires(C.hardening.check_frees) {
+  if (block != nullptr && (!is_power_of_two(alignment) || address_of(block) % alignment != 0)) {
+    Report<Os>::alignment_mismatch(block, alignment);
+  }
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::prepare_hardening() {
+  context_.seed = Os::random_word();
+  if constexpr (kHard.check_frees) guard_.initialize();
+  if constexpr (kHard.guard_large) large_.initialize(Os::random_word());
+}
+
+/// Without memory for one, the thread does without.
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::make_quarantine(ThreadCache& cache) {
+  if constexpr (kHard.quarantine_bytes != 0) {
+    static_assert(sizeof(ThreadQuarantine) <= MetadataArena<Os>::kMaxRecordBytes);
+    void* memory = metadata_.allocate(sizeof(ThreadQuarantine));
+    // The cache's address tells threads apart.
+    if (memory != nullptr) {
+      cache.quarantine = ::new (memory) ThreadQuarantine(context_.seed ^ address_of(&cache));
+    }
+  }
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::release_quarantine(ThreadCache& cache) {
+  if constexpr (kHard.quarantine_bytes != 0) {
+    if (cache.quarantine != nullptr) {
+      metadata_.release(cache.quarantine, sizeof(ThreadQuarantine));
+      cache.quarantine = nullptr;
+    }
+  }
+}
+
+}  // namespace carrel::core

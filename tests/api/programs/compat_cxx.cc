@@ -1,0 +1,4 @@
+// jemalloc_compat.h from C++; the checks are in compat.h.
+#include "compat.h"
+
+int main() { return check_compat(); }
