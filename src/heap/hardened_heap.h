@@ -7,7 +7,7 @@
 //   |- bin empty or size large: as heap.h    |- quarantine: one goes in, one comes out
 //   `- guard: still zero? mark, canaries     `- thread's bin: push, as heap.h
 //
-// Included by heap.h alone; nothing here is instantiated in the default build.
+// Nothing here is instantiated in the default build.
 #pragma once
 
 #include "heap/heap.h"

@@ -320,5 +320,3 @@ class Heap {
 };
 
 }  // namespace carrel::core
-
-#include "heap/hardened_heap.h"

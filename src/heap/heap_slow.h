@@ -2,7 +2,7 @@
 // map of who calls what is at the top of heap.h. Included where a heap is instantiated.
 #pragma once
 
-#include "heap/heap.h"
+#include "heap/hardened_heap.h"
 
 namespace carrel::core {
 
@@ -102,6 +102,7 @@ void Heap<C, Os, Tls>::reclaim() {
   ThreadCache* cache = Tls::cache();
   if (cache->attached) flush(*cache);
   release_empty_slabs();
+  if constexpr (kHard.fenced_large != 0) large_.release_fenced();
 }
 
 /// Gives back all blocks that the thread keeps.

@@ -17,7 +17,8 @@ libdir=$(dirname "$(find "$work/prefix" -name libcarrel.so)")
 for file in include/carrel/carrel.h include/carrel/carrel.hpp; do
   [[ -f $work/prefix/$file ]] || fail "$file was not installed"
 done
-for file in libcarrel.so libcarrel.so.0 libcarrel.a libcarrel-prefixed.a; do
+for file in libcarrel.so libcarrel.so.0 libcarrel.a libcarrel-prefixed.a libcarrel-secure.so \
+  libcarrel-secure.a; do
   [[ -e $libdir/$file ]] || fail "$file was not installed"
 done
 with_cmake "$work/prefix"
