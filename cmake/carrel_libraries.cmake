@@ -42,11 +42,13 @@ function(carrel_public_interface name)
 endfunction()
 
 find_package(Threads REQUIRED)
-# What is asked for now and then is better small than fast.
-foreach(source IN ITEMS control results statistics statistics_formats statistics_text)
-  set_source_files_properties("${carrel_root}/src/api/${source}.cc" PROPERTIES
-    COMPILE_OPTIONS "$<$<CONFIG:Release,RelWithDebInfo>:-Os>")
+# What is asked for now and then is better small than fast: every process has the pages of the whole
+# library, and a static program what it refers to.
+foreach(source IN ITEMS arena control results statistics statistics_formats statistics_text)
+  list(APPEND carrel_small_sources "${carrel_root}/src/api/${source}.cc")
 endforeach()
+set_source_files_properties(${carrel_small_sources} PROPERTIES
+  COMPILE_OPTIONS "$<$<CONFIG:Release,RelWithDebInfo>:-Os>")
 
 # The archive is C to its users: a C program that links it needs no C++ runtime.
 function(carrel_archive name output)

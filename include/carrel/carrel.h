@@ -97,7 +97,7 @@ CARREL_API int carrel_set_option(const char* key, const char* value);
 typedef enum carrel_result {
   CARREL_OK = 0,
   CARREL_BAD_ARGUMENT = 1, /* a null pointer where one is needed, a bad alignment */
-  CARREL_UNKNOWN_NAME = 2, /* no such control, option, class or shard */
+  CARREL_UNKNOWN_NAME = 2, /* no such control, option, class, shard or arena */
   CARREL_WRONG_TYPE = 3,   /* a number read or written as text, an action read, ... */
   CARREL_OUT_OF_RANGE = 4, /* a number or a word that the control does not accept */
   CARREL_READ_ONLY = 5,    /* it can be read only, or is fixed at the start */
@@ -107,6 +107,73 @@ typedef enum carrel_result {
 
 /* One line of English about a result, without a full stop. Static storage. */
 CARREL_API const char* carrel_result_text(carrel_result result);
+
+/* --- Arenas -------------------------------------------------------------------------------- */
+
+/* An arena is a set of blocks that can be given back at once, in a time that depends on the
+ * memory they are in and not on their number. Its blocks are blocks like others: carrel_free,
+ * carrel_realloc, carrel_usable_size, and free where malloc is carrel's, take them from any
+ * thread. They are not cached by threads: a call takes the arena's lock. */
+typedef struct carrel_arena carrel_arena;
+
+/* A new arena without a limit; null and ENOMEM when memory is exhausted or 65,536 exist. */
+CARREL_API carrel_arena* carrel_arena_create(void);
+
+/* Gives every block of the arena back, and the arena: neither may be used afterwards. Null is
+ * ignored. CARREL_BAD_ARGUMENT for one that is already destroyed, if that is noticed. */
+CARREL_API carrel_result carrel_arena_destroy(carrel_arena* arena);
+
+/* Gives every block of the arena back; the arena stays, with its limit. */
+CARREL_API carrel_result carrel_arena_reset(carrel_arena* arena);
+
+/* As carrel_malloc, carrel_calloc, carrel_aligned_alloc. Null and ENOMEM also when the arena's
+ * limit would be exceeded; null and EINVAL for a null arena or a bad alignment. */
+CARREL_API void* carrel_arena_alloc(carrel_arena* arena, size_t size) CARREL_MALLOC_LIKE;
+CARREL_API void* carrel_arena_calloc(carrel_arena* arena, size_t count,
+                                     size_t size) CARREL_MALLOC_LIKE;
+CARREL_API void* carrel_arena_aligned_alloc(carrel_arena* arena, size_t alignment,
+                                            size_t size) CARREL_MALLOC_LIKE;
+
+/* As carrel_realloc: null allocates from `arena`; any other block stays where it is from, this
+ * arena, another, or none. */
+CARREL_API void* carrel_arena_realloc(carrel_arena* arena, void* block, size_t size)
+    __attribute__((warn_unused_result));
+
+/* The arena that a live block is from; null for blocks that are from none, and for null. */
+CARREL_API carrel_arena* carrel_arena_of(const void* block);
+
+/* The arena's number in the names of controls: arena.NUMBER.live_bytes. A number is used again
+ * after its arena was destroyed. */
+CARREL_API uint32_t carrel_arena_number(const carrel_arena* arena);
+
+/* The most bytes of address space that the arena may take: slabs of 64 KiB and more, and large
+ * blocks. SIZE_MAX is no limit. What is beyond a new limit stays until it is freed. */
+CARREL_API carrel_result carrel_arena_set_limit(carrel_arena* arena, size_t bytes);
+
+/* An arena in numbers, exact at one moment. Sizes are in bytes. */
+typedef struct carrel_arena_stats {
+  uint64_t live_bytes;   /* in the program's hands, rounded up to slots and pages */
+  uint64_t live_blocks;  /* the blocks they are in */
+  uint64_t active_bytes; /* address space of the arena's slabs and large blocks */
+  uint64_t peak_bytes;   /* the most that this has been */
+  uint64_t limit_bytes;  /* the most that it may be; UINT64_MAX without a limit */
+  uint64_t allocations;  /* blocks handed out so far */
+} carrel_arena_stats;
+
+/* Fills the first `size` bytes of `stats`; pass sizeof(carrel_arena_stats). */
+CARREL_API carrel_result carrel_arena_stats_read(carrel_arena* arena, carrel_arena_stats* stats,
+                                                 size_t size);
+
+/* Calls visit(context, block, size) for every live block, with its usable size, until it
+ * returns 0. The arena is locked meanwhile: `visit` must not allocate from it, free its blocks
+ * or end it, directly or by waiting for a thread that does; the rest of carrel it may use. */
+CARREL_API carrel_result carrel_arena_walk(carrel_arena* arena,
+                                           int (*visit)(void* context, void* block, size_t size),
+                                           void* context);
+
+/* The live block of the arena that `address` points to or into, with its usable size in `*size`
+ * unless that is null; a null pointer if there is none. `address` may be any number. */
+CARREL_API void* carrel_arena_find(carrel_arena* arena, const void* address, size_t* size);
 
 /* --- Statistics ---------------------------------------------------------------------------- */
 
@@ -122,7 +189,7 @@ typedef struct carrel_stats {
   uint64_t large_bytes;             /* of it in large blocks */
   uint64_t large_blocks;            /* how many these are */
   uint64_t mapped_bytes;            /* obtained from the system for blocks */
-  uint64_t free_bytes;              /* of it in no slab and no large block */
+  uint64_t free_bytes;              /* of it in no slab, no large block and no arena */
   uint64_t touched_bytes;           /* of the free ones: perhaps resident, waiting to be purged */
   uint64_t untouched_bytes;         /* of the free ones: known to hold no pages */
   uint64_t resident_bytes;          /* of the mapped ones: in memory now, as the system says */
@@ -138,6 +205,9 @@ typedef struct carrel_stats {
   uint64_t extensions;              /* times that memory was obtained from the system */
   uint64_t threads;                 /* threads with a cache */
   uint64_t shards;                  /* sets of slabs that threads are dealt to */
+  uint64_t arena_bytes;             /* of the active ones: in arenas */
+  uint64_t arenas;                  /* arenas that exist */
+  uint64_t used_bytes;              /* active and touched ones: what the limits are about */
 } carrel_stats;
 
 /* Fills the first `size` bytes of `stats`; pass sizeof(carrel_stats). What lies beyond the
@@ -145,7 +215,7 @@ typedef struct carrel_stats {
  * milliseconds per resident gigabyte, which the system is asked about. */
 CARREL_API carrel_result carrel_stats_read(carrel_stats* stats, size_t size);
 
-/* One size class over all shards. */
+/* One size class over all shards; arenas are apart. */
 typedef struct carrel_class_stats {
   uint64_t block_bytes;   /* size of its blocks */
   uint64_t slabs;         /* slabs that are cut into such blocks */
@@ -195,7 +265,7 @@ CARREL_API carrel_result carrel_stats_print(carrel_format format,
 
 /* Named values and actions, listed in docs/TUNING.md and by carrel_ctl_list: for example
  * stats.resident_bytes, class.3.live_blocks, option.decay_ms, heap.purge. A name that holds a
- * number stands for one class or shard. */
+ * number stands for one class, shard or arena. */
 
 /* Reads a number; bytes, milliseconds or a count, as the list says. Words, such as those of
  * option.huge_pages, read as their position in the list, from 0 on. */

@@ -29,6 +29,8 @@ struct Found {
   const StatField<carrel_stats>* total = nullptr;
   const StatField<carrel_class_stats>* of_class = nullptr;
   const StatField<carrel_shard_stats>* of_shard = nullptr;
+  const StatField<carrel_arena_stats>* of_arena = nullptr;
+  bool arena_reset = false;
   std::size_t number = 0;
 };
 
@@ -135,10 +137,22 @@ bool find(TextView name, Found& found) {
     found.of_shard = find_field(kShardFields, name);
     return found.of_shard != nullptr;
   }
+  if (starts_with(name, "arena.")) {
+    carrel_arena_stats unused;
+    const ArenaReports* arenas = arena_reports.load(std::memory_order_acquire);
+    if (!take_number(name, found.number) || arenas == nullptr ||
+        !arenas->stats(found.number, unused)) {
+      return false;
+    }
+    found.arena_reset = name == TextView("reset");
+    found.of_arena = find_field(kArenaFields, name);
+    return found.arena_reset || found.of_arena != nullptr;
+  }
   return false;
 }
 
 carrel_ctl_type type_of(const Found& found) {
+  if (found.arena_reset) return CARREL_CTL_ACTION;
   if (found.control != nullptr) return found.control->type;
   if (found.option != nullptr && found.option->words != nullptr) return CARREL_CTL_WORD;
   return CARREL_CTL_NUMBER;
@@ -167,6 +181,15 @@ carrel_result read_number(const Found& found, std::uint64_t& value) {
     value = classes[found.number - 1].*found.of_class->member;
     return CARREL_OK;
   }
+  if (found.of_arena != nullptr) {
+    carrel_arena_stats stats;
+    if (!arena_reports.load(std::memory_order_acquire)->stats(found.number, stats)) {
+      return CARREL_UNKNOWN_NAME;  // destroyed meanwhile
+    }
+    value = stats.*found.of_arena->member;
+    return CARREL_OK;
+  }
+  if (found.arena_reset) return CARREL_WRONG_TYPE;
   carrel_shard_stats shards[kMaxShardsShown];
   carrel_stats_shards(shards, kMaxShardsShown);
   value = shards[found.number].*found.of_shard->member;
@@ -197,10 +220,34 @@ carrel_result write_option(const OptionSpec& spec, TextView value) {
   return CARREL_BAD_ARGUMENT;
 }
 
+bool is_arena_limit(const Found& found) {
+  return found.of_arena != nullptr && found.of_arena->member == &carrel_arena_stats::limit_bytes;
+}
+
+/// Reads a decimal number of any size that fits.
+bool parse_u64(TextView text, std::uint64_t& value) {
+  if (text.size == 0) return false;
+  value = 0;
+  for (std::size_t i = 0; i < text.size; ++i) {
+    const char digit = text.data[i];
+    if (digit < '0' || digit > '9' || __builtin_mul_overflow(value, 10, &value) ||
+        __builtin_add_overflow(value, static_cast<std::uint64_t>(digit - '0'), &value)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 /// Why this cannot be written, or CARREL_OK.
 carrel_result check_writable(const Found& found) {
   if (type_of(found) == CARREL_CTL_ACTION) return CARREL_WRONG_TYPE;
-  return found.option == nullptr ? CARREL_READ_ONLY : CARREL_OK;
+  return found.option == nullptr && !is_arena_limit(found) ? CARREL_READ_ONLY : CARREL_OK;
+}
+
+carrel_result write_arena_limit(const Found& found, std::uint64_t bytes) {
+  return arena_reports.load(std::memory_order_acquire)->set_limit(found.number, bytes)
+             ? CARREL_OK
+             : CARREL_UNKNOWN_NAME;
 }
 
 template <class Stats, std::size_t kFields>
@@ -260,9 +307,25 @@ bool list(std::size_t index, carrel_ctl_info& info) {
     return true;
   }
   index -= std::size(kOptionTable);
-  return list_fields(index, "stats.", kStatFields, info) ||
-         list_fields(index, "class.<i>.", kClassFields, info) ||
-         list_fields(index, "shard.<i>.", kShardFields, info);
+  if (list_fields(index, "stats.", kStatFields, info) ||
+      list_fields(index, "class.<i>.", kClassFields, info) ||
+      list_fields(index, "shard.<i>.", kShardFields, info)) {
+    return true;
+  }
+  if (list_fields(index, "arena.<i>.", kArenaFields, info)) {
+    if (TextView(info.name) == TextView("arena.<i>.limit_bytes")) {
+      info.writable = 1;
+      info.maximum = UINT64_MAX;
+    }
+    return true;
+  }
+  if (index != 0) return false;
+  name << "arena.<i>.reset";
+  memcpy(info.name, name.data(), name.size() + 1);
+  info.meaning = "gives every block of the arena back at once";
+  info.unit = "";
+  info.type = CARREL_CTL_ACTION;
+  return true;
 }
 
 }  // namespace
@@ -305,6 +368,7 @@ carrel_result carrel_ctl_write_u64(const char* name, uint64_t value) {
   if (!core::find(name, found)) return CARREL_UNKNOWN_NAME;
   const carrel_result writable = core::check_writable(found);
   if (writable != CARREL_OK) return writable;
+  if (found.option == nullptr) return core::write_arena_limit(found, value);
   const core::OptionSpec& spec = *found.option;
   if (value < spec.minimum || value > spec.maximum) return CARREL_OUT_OF_RANGE;
   if (spec.words != nullptr) return core::write_option(spec, spec.words[value]);
@@ -318,7 +382,11 @@ carrel_result carrel_ctl_write_text(const char* name, const char* value) {
   core::Found found;
   if (!core::find(name, found)) return CARREL_UNKNOWN_NAME;
   const carrel_result writable = core::check_writable(found);
-  return writable != CARREL_OK ? writable : core::write_option(*found.option, value);
+  if (writable != CARREL_OK) return writable;
+  if (found.option != nullptr) return core::write_option(*found.option, value);
+  uint64_t bytes = 0;
+  return core::parse_u64(value, bytes) ? core::write_arena_limit(found, bytes)
+                                       : CARREL_OUT_OF_RANGE;
 }
 
 carrel_result carrel_ctl_run(const char* name) {
@@ -326,7 +394,10 @@ carrel_result carrel_ctl_run(const char* name) {
   core::Found found;
   if (!core::find(name, found)) return CARREL_UNKNOWN_NAME;
   if (core::type_of(found) != CARREL_CTL_ACTION) return CARREL_WRONG_TYPE;
-  return found.control->run();
+  if (found.control != nullptr) return found.control->run();
+  return core::arena_reports.load(std::memory_order_acquire)->reset(found.number)
+             ? CARREL_OK
+             : CARREL_UNKNOWN_NAME;
 }
 
 carrel_result carrel_ctl_list(size_t index, carrel_ctl_info* info) {

@@ -1,7 +1,8 @@
 // The process's one heap, and what ties it to threads: the only global state of carrel.
 //
 // The thread pointer and a flag are initial-exec thread-local storage, small enough to fit
-// also when the library is loaded late, and never allocated lazily. It starts at the
+// also when the library is loaded late, and never allocated lazily; a build for libraries that are
+// only ever loaded late may choose another model (CARREL_TLS_MODEL). It starts at the
 // empty cache and ends there: thread_exited() is the destructor of a pthread key, not a
 // C++ one, which static and musl programs could not run.
 #pragma once
@@ -26,10 +27,10 @@ struct ProcessTls {
   static void read_options(Options& options);
   static void purger_entry();
 
-  [[gnu::tls_model("initial-exec")]] static inline constinit thread_local ThreadCache* current_ =
+  [[gnu::tls_model(CARREL_TLS_MODEL)]] static inline constinit thread_local ThreadCache* current_ =
       &empty_cache;
   /// After the thread's destructor has run, it is served without a cache.
-  [[gnu::tls_model("initial-exec")]] static inline constinit thread_local bool exited_ = false;
+  [[gnu::tls_model(CARREL_TLS_MODEL)]] static inline constinit thread_local bool exited_ = false;
 };
 
 extern template class Heap<kPreset, LinuxOs, ProcessTls>;

@@ -8,6 +8,8 @@
 
 namespace carrel::core {
 
+constinit std::atomic<const ArenaReports*> arena_reports{nullptr};
+
 void process_stats(HeapStats& stats) {
   if (!process_heap.ready()) return;
   gather_stats(stats, process_heap.shards(), process_heap.registry(), process_heap.large(),
@@ -58,6 +60,15 @@ void fill_stats(carrel_stats& stats, bool resident) {
   stats.extensions = heap.events.extensions;
   stats.threads = heap.threads;
   stats.shards = process_heap.shards().count();
+  stats.used_bytes = process_heap.pool().used_granules() << kGranuleShift;
+  if (const ArenaReports* arenas = arena_reports.load(std::memory_order_acquire)) {
+    ArenaTotals sum;
+    stats.arenas = arenas->totals(sum);
+    stats.arena_bytes = sum.span_bytes;
+    stats.active_bytes += sum.span_bytes;
+    stats.live_bytes += sum.live_bytes;
+    stats.live_blocks += sum.live_blocks;
+  }
   for_each_metadata_range(process_heap.map(), process_heap.shards(), process_heap.metadata(),
                           [&](const char*, std::size_t bytes) { stats.metadata_bytes += bytes; });
   if (resident) ask_system(stats);

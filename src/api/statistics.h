@@ -5,6 +5,7 @@
 #include <carrel/carrel.h>
 
 #include "config/config.h"
+#include "heap/arena.h"
 #include "heap/stats.h"
 
 namespace carrel::core {
@@ -38,14 +39,14 @@ inline constexpr StatField<carrel_stats> kStatFields[] = {
     {"live_blocks", &carrel_stats::live_blocks, "count", false, "blocks in the program's hands"},
     {"cached_bytes", &carrel_stats::cached_bytes, "bytes", false, "free blocks in thread caches"},
     {"active_bytes", &carrel_stats::active_bytes, "bytes", false,
-     "address space of slabs and large blocks"},
+     "address space of slabs, large blocks and arenas"},
     {"slab_bytes", &carrel_stats::slab_bytes, "bytes", false, "address space of slabs"},
     {"large_bytes", &carrel_stats::large_bytes, "bytes", false, "address space of large blocks"},
     {"large_blocks", &carrel_stats::large_blocks, "count", false, "large blocks"},
     {"mapped_bytes", &carrel_stats::mapped_bytes, "bytes", false,
      "memory for blocks obtained from the system"},
     {"free_bytes", &carrel_stats::free_bytes, "bytes", false,
-     "obtained memory that is in no slab and no large block"},
+     "obtained memory that is in no slab, no large block and no arena"},
     {"touched_bytes", &carrel_stats::touched_bytes, "bytes", false,
      "free memory that is perhaps resident, waiting to be purged"},
     {"untouched_bytes", &carrel_stats::untouched_bytes, "bytes", false,
@@ -69,6 +70,10 @@ inline constexpr StatField<carrel_stats> kStatFields[] = {
      "times that memory was obtained from the system"},
     {"threads", &carrel_stats::threads, "count", false, "threads with a cache"},
     {"shards", &carrel_stats::shards, "count", false, "sets of slabs that threads are dealt to"},
+    {"arena_bytes", &carrel_stats::arena_bytes, "bytes", false, "address space of arenas"},
+    {"arenas", &carrel_stats::arenas, "count", false, "arenas that exist"},
+    {"used_bytes", &carrel_stats::used_bytes, "bytes", false,
+     "memory in slabs, large blocks and arenas, and touched free memory: what limits count"},
 };
 
 inline constexpr StatField<carrel_class_stats> kClassFields[] = {
@@ -111,5 +116,32 @@ inline constexpr StatField<carrel_shard_stats> kShardFields[] = {
     {"contended", &carrel_shard_stats::contended, "count", true,
      "times that a thread had to wait for a lock of these slabs"},
 };
+
+inline constexpr StatField<carrel_arena_stats> kArenaFields[] = {
+    {"live_bytes", &carrel_arena_stats::live_bytes, "bytes", false,
+     "the arena's blocks, rounded up to slots and pages"},
+    {"live_blocks", &carrel_arena_stats::live_blocks, "count", false, "the arena's live blocks"},
+    {"active_bytes", &carrel_arena_stats::active_bytes, "bytes", false,
+     "address space of the arena's slabs and large blocks"},
+    {"peak_bytes", &carrel_arena_stats::peak_bytes, "bytes", false,
+     "the most address space that the arena has had"},
+    {"limit_bytes", &carrel_arena_stats::limit_bytes, "bytes", false,
+     "the most address space that it may have; the largest number: no limit"},
+    {"allocations", &carrel_arena_stats::allocations, "count", true,
+     "blocks that the arena has handed out"},
+};
+
+/// How statistics and controls reach arenas, if there are any.
+struct ArenaReports {
+  std::size_t (*totals)(ArenaTotals& sum);  // returns how many there are
+  /// The numbers so far; false beyond them and for destroyed ones.
+  std::size_t (*numbers)();
+  bool (*stats)(std::size_t number, carrel_arena_stats& stats);
+  bool (*set_limit)(std::size_t number, std::uint64_t bytes);
+  bool (*reset)(std::size_t number);
+};
+
+/// Null until the first arena is created.
+[[gnu::visibility("hidden")]] extern constinit std::atomic<const ArenaReports*> arena_reports;
 
 }  // namespace carrel::core

@@ -52,6 +52,27 @@ void write_threads(StatisticsWriter& out) {
   }
 }
 
+/// Calls visit(number, stats) for every arena.
+template <class Visit>
+void for_each_arena(Visit visit) {
+  const ArenaReports* arenas = arena_reports.load(std::memory_order_acquire);
+  if (arenas == nullptr) return;
+  carrel_arena_stats stats;
+  for (std::size_t number = 0; number < arenas->numbers(); ++number) {
+    if (arenas->stats(number, stats)) visit(number, stats);
+  }
+}
+
+void write_arenas(StatisticsWriter& out) {
+  const char* separator = "\n";
+  for_each_arena([&](std::size_t number, const carrel_arena_stats& stats) {
+    out << separator << "{\"arena\":" << std::uint64_t{number} << ",";
+    write_members(out, kArenaFields, stats);
+    out << "}";
+    separator = ",\n";
+  });
+}
+
 void write_json(StatisticsWriter& out, const StatisticsSnapshot& snapshot) {
   out << "{\"schema\":\"carrel-statistics\",\"schema_version\":1,\"carrel_version\":\""
       << carrel_version() << "\",\n\"totals\":{";
@@ -62,6 +83,8 @@ void write_json(StatisticsWriter& out, const StatisticsSnapshot& snapshot) {
   write_objects(out, "shard", kShardFields, snapshot.shards, snapshot.shard_count, 0);
   out << "],\n\"threads\":[";
   write_threads(out);
+  out << "],\n\"arenas\":[";
+  write_arenas(out);
   out << "],\n\"options\":{";
   const char* separator = "";
   for (const OptionSpec& spec : kOptionTable) {
@@ -77,25 +100,31 @@ void write_json(StatisticsWriter& out, const StatisticsSnapshot& snapshot) {
   out << "}}\n";
 }
 
+/// A metric's name with what Prometheus wants to be told about it.
+template <class Stats>
+void write_heading(StatisticsWriter& out, const char* prefix, const StatField<Stats>& field) {
+  const char* suffix = field.counts_up ? "_total" : "";
+  out << "# HELP carrel_" << prefix << field.name << suffix << " " << field.meaning << "\n";
+  out << "# TYPE carrel_" << prefix << field.name << suffix
+      << (field.counts_up ? " counter\n" : " gauge\n");
+}
+
+template <class Stats>
+void write_sample(StatisticsWriter& out, const char* prefix, const StatField<Stats>& field,
+                  const char* label, std::size_t number, const Stats& stats) {
+  out << "carrel_" << prefix << field.name << (field.counts_up ? "_total" : "");
+  if (label != nullptr) out << "{" << label << "=\"" << std::uint64_t{number} << "\"}";
+  out << " " << stats.*field.member << "\n";
+}
+
 /// One metric: its heading, then a sample a row.
 template <class Stats>
 void write_metric(StatisticsWriter& out, const char* prefix, const StatField<Stats>& field,
                   const char* label, const Stats* rows, std::size_t count,
                   std::size_t first_number) {
-  const auto name = [&] {
-    out << "carrel_" << prefix << field.name << (field.counts_up ? "_total" : "");
-  };
-  out << "# HELP ";
-  name();
-  out << " " << field.meaning << "\n# TYPE ";
-  name();
-  out << (field.counts_up ? " counter\n" : " gauge\n");
+  write_heading(out, prefix, field);
   for (std::size_t row = 0; row < count; ++row) {
-    name();
-    if (label != nullptr) {
-      out << "{" << label << "=\"" << std::uint64_t{row + first_number} << "\"}";
-    }
-    out << " " << rows[row].*field.member << "\n";
+    write_sample(out, prefix, field, label, row + first_number, rows[row]);
   }
 }
 
@@ -108,6 +137,12 @@ void write_prometheus(StatisticsWriter& out, const StatisticsSnapshot& snapshot)
   }
   for (const auto& field : kShardFields) {
     write_metric(out, "shard_", field, "shard", snapshot.shards, snapshot.shard_count, 0);
+  }
+  for (const auto& field : kArenaFields) {
+    write_heading(out, "arena_", field);
+    for_each_arena([&](std::size_t number, const carrel_arena_stats& stats) {
+      write_sample(out, "arena_", field, "arena", number, stats);
+    });
   }
 }
 

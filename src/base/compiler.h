@@ -1,4 +1,4 @@
-// The only macros of the core: hints that C++20 cannot express portably.
+// The only macros of the core: what C++20 cannot express portably.
 #pragma once
 
 #define CARREL_INLINE inline __attribute__((always_inline))
@@ -8,3 +8,9 @@
 #define CARREL_OPAQUE(value) __asm__("" : "+r"(value))
 #define CARREL_LIKELY(x) __builtin_expect(static_cast<bool>(x), 1)
 #define CARREL_UNLIKELY(x) __builtin_expect(static_cast<bool>(x), 0)
+
+/// How thread-local state is addressed: at a fixed offset, in space that the C library keeps for
+/// libraries loaded late and may run out of. Defined otherwise where the core becomes part of one.
+#ifndef CARREL_TLS_MODEL
+#define CARREL_TLS_MODEL "initial-exec"
+#endif

@@ -55,7 +55,8 @@ struct ThreadCache {
   std::uint32_t shard = 0;
   bool attached = false;  // a real thread's cache, not the empty one
   std::uint32_t last_trim_tick = 0;
-  std::size_t given_bytes = 0;  // back to the shards since the purger was last told
+  std::uint32_t last_relief_tick = 0;  // when it was last emptied because memory is short
+  std::size_t given_bytes = 0;         // back to the shards since the purger was last told
   void** top_at_trim[kCacheBinCount] = {};
   void* quarantine = nullptr;   // of a hardened build: see cache/quarantine.h
   ThreadCache* next = nullptr;  // in the registry

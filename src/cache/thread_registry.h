@@ -1,6 +1,6 @@
 // All thread caches: makes them, takes them back, deals threads to shards.
 //
-// Thread-safe; rank 1.
+// Thread-safe; rank 2.
 #pragma once
 
 #include <new>

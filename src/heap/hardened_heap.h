@@ -128,9 +128,8 @@ void* Heap<C, Os, Tls>::guarded_aligned_allocate(std::size_t alignment, std::siz
 
 /// Changes a block's size in place if that is possible and keeps little for nothing.
 template <Config C, OsLayer Os, class Tls>
-bool Heap<C, Os, Tls>::resize_guarded(void* block,
+bool Heap<C, Os, Tls>::resize_guarded(void* block, std::uint8_t id,
                                       std::size_t size) requires(C.hardening.check_frees) {
-  const std::uint8_t id = plain_class(map_.class_of(block));
   if (id == kLargeBlock) {
     check_large(block);
     return size > kLargestSlotRequest && large_.resize_in_place(block, size);

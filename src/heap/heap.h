@@ -49,6 +49,17 @@ inline constexpr BinOffsets kBinOffsets;
 /// What threads without a cache use; all its bins are empty and full at once.
 inline constinit ThreadCache empty_cache;
 
+/// How the heap reaches arenas, if there are any (heap/arena_set.h): those functions whose
+/// callers cannot know that a block is an arena's, and what is done to all parts at once.
+struct ArenaHooks {
+  void (*free)(void* block);
+  std::size_t (*usable_size)(const void* block);
+  void* (*reallocate)(void* block, std::size_t size, std::size_t alignment);
+  void (*release_empty)();
+  void (*before_fork)();
+  void (*after_fork)(bool in_child);
+};
+
 template <Config C, OsLayer BaseOs, class Tls>
 class Heap {
  public:
@@ -133,17 +144,19 @@ class Heap {
   void* reallocate(void* block, std::size_t size, std::size_t alignment) {
     if (block == nullptr) return aligned_allocate(alignment, size);
     if constexpr (kHard.check_frees) {
-      if (resize_guarded(block, size)) return block;
-      return move_block(block, plain_class(map_.class_of(block)), size, alignment);
+      const std::uint8_t id = plain_class(map_.class_of(block));
+      if (id == kArenaBlock) return arena_hooks()->reallocate(block, size, alignment);
+      return resize_guarded(block, id, size) ? block : move_block(block, id, size, alignment);
     }
     const std::uint8_t id = plain_class(map_.class_of(block));
-    if (id == kLargeBlock) {
+    if (CARREL_LIKELY(id - 1u < kClassCount)) {
+      if (size <= kClasses[id].slot_bytes && size > kClasses[id].slot_bytes / 2) return block;
+    } else if (id == kLargeBlock) {
       check_large(block);
       if (size > kMaxSlotBytes && large_.resize_in_place(block, size)) return block;
-    } else if (CARREL_UNLIKELY(id == kNotOurs)) {
+    } else {
+      if (id == kArenaBlock) return arena_hooks()->reallocate(block, size, alignment);
       report_misuse(block);
-    } else if (size <= kClasses[id].slot_bytes && size > kClasses[id].slot_bytes / 2) {
-      return block;
     }
     return move_block(block, id, size, alignment);
   }
@@ -170,6 +183,7 @@ class Heap {
       if constexpr (kHard.check_frees) return guard_.size_of(map_, block, id);
       return kClasses[id].slot_bytes;
     }
+    if (id == kArenaBlock) return arena_hooks()->usable_size(block);
     if (id != kLargeBlock) report_misuse(block);
     check_large(block);
     return Large::size_of(map_.span_of(block));
@@ -196,7 +210,7 @@ class Heap {
     if (!ready()) return 0;
     ThreadCache* cache = Tls::cache();
     if (cache->attached) flush(*cache);
-    if constexpr (!kHard.isolate_classes) release_empty_slabs();
+    if constexpr (!kHard.isolate_classes) release_empty();
     return purger_.purge_all();
   }
 
@@ -204,6 +218,14 @@ class Heap {
   void flush_thread() {
     ThreadCache* cache = Tls::cache();
     if (cache->attached) flush(*cache);
+  }
+
+  /// Where a limit refused memory: gives back what can be given back, so that one more try may
+  /// succeed. False where there is no limit.
+  bool make_room() {
+    if (!pool_.has_hard_limit()) return false;
+    reclaim();
+    return true;
   }
 
   /// Called on the way out of a thread: gives its cache back.
@@ -236,14 +258,22 @@ class Heap {
   /// Those in force, also before the first allocation.
   const Options& options_now();
 
-  // For statistics (heap/stats.h).
+  /// Null until the first arena is created; then always the same.
+  const ArenaHooks* arena_hooks() const { return arena_hooks_.load(std::memory_order_acquire); }
+  void set_arena_hooks(const ArenaHooks* hooks) {
+    arena_hooks_.store(hooks, std::memory_order_release);  // pairs with the acquire above
+  }
+
+  // For statistics (heap/stats.h) and arenas.
   PageMap<Os>& map() { return map_; }
   MetadataArena<Os>& metadata() { return metadata_; }
   SpanPool<Os>& pool() { return pool_; }
   Shards<Os>& shards() { return shards_; }
+  SlabContext<Os>& context() { return context_; }
   ThreadRegistry<Os>& registry() { return registry_; }
   Large& large() { return large_; }
   const Purger<Os>& purger() const { return purger_; }
+  Purger<Os>& purger() { return purger_; }
 
  private:
   enum State : std::uint32_t { kUntouched, kBusy, kReady };
@@ -260,11 +290,11 @@ class Heap {
   void* take_uncached(std::uint8_t size_class);
   void* take_slot(std::uint8_t size_class);
   void flush(ThreadCache& cache);
-  void release_empty_slabs() {
-    shards_.for_each_bin([this](SlabBin<Os>& bin, std::uint8_t) { bin.release_empty(context_); });
-  }
   void reclaim();
+  void release_empty();
   void keep_house(ThreadCache& cache);
+  CARREL_COLD void relieve(ThreadCache& cache);
+  void apply_limits();
 
   void check_large(const void* block) const {
     if (CARREL_UNLIKELY(address_of(block) % kGranuleBytes != 0)) {
@@ -292,7 +322,8 @@ class Heap {
   void* guarded_zero_allocate(std::size_t size) requires(C.hardening.check_frees);
   void* guarded_aligned_allocate(std::size_t alignment,
                                  std::size_t size) requires(C.hardening.check_frees);
-  bool resize_guarded(void* block, std::size_t size) requires(C.hardening.check_frees);
+  bool resize_guarded(void* block, std::uint8_t id,
+                      std::size_t size) requires(C.hardening.check_frees);
   void check_size_now(const void* block, std::size_t size) const requires(C.hardening.check_frees);
   void check_alignment_now(const void* block, std::size_t alignment) const
       requires(C.hardening.check_frees);
@@ -314,6 +345,8 @@ class Heap {
   Large large_;
   Options options_;
   Purger<Os> purger_;
+  std::atomic<const ArenaHooks*> arena_hooks_{nullptr};
+  std::atomic<std::uint32_t> relief_tick_{0};  // when somebody last purged for the soft limit
   std::atomic<std::uint32_t> state_{kUntouched};
   bool options_read_ = false;  // these two belong to whoever set kBusy
   bool window_chosen_ = false;

@@ -39,6 +39,7 @@ void Heap<C, Os, Tls>::free_slow(void* block) {
   if (block == nullptr) return;
   const std::uint8_t value = map_.class_of(block);
   if (value == kNotOurs) report_misuse(block);
+  if (value == kArenaBlock) return arena_hooks()->free(block);
   if (value == kLargeBlock) {
     check_large(block);
     purger_.keep_time();  // what is released is stamped with it
@@ -81,6 +82,7 @@ ThreadCache* Heap<C, Os, Tls>::attach_thread() {
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_large(std::size_t size, std::size_t alignment, bool zero) {
   if (!initialize()) return nullptr;
+  if (CARREL_UNLIKELY(pool_.over_soft_limit())) relieve(*Tls::cache());
   void* block = large_.allocate(size, alignment, zero);
   if (CARREL_UNLIKELY(block == nullptr && size <= kMaxRequestBytes)) {
     reclaim();
@@ -101,8 +103,16 @@ template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::reclaim() {
   ThreadCache* cache = Tls::cache();
   if (cache->attached) flush(*cache);
-  release_empty_slabs();
+  release_empty();
   if constexpr (kHard.fenced_large != 0) large_.release_fenced();
+  // Free memory that is resident counts, and may be in pieces that are too short.
+  if (pool_.has_hard_limit()) pool_.purge_older_than(0, SIZE_MAX);
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::release_empty() {
+  shards_.for_each_bin([this](SlabBin<Os>& bin, std::uint8_t) { bin.release_empty(context_); });
+  if (const ArenaHooks* arenas = arena_hooks()) arenas->release_empty();
 }
 
 /// Gives back all blocks that the thread keeps.
@@ -122,11 +132,33 @@ void Heap<C, Os, Tls>::flush(ThreadCache& cache) {
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::keep_house(ThreadCache& cache) {
   purger_.poll();
+  if (CARREL_UNLIKELY(pool_.over_soft_limit())) relieve(cache);
   if (cache.given_bytes >= C.purge_start_bytes) {
     cache.given_bytes = 0;
     purger_.request_sweep();
   }
   keeper_.trim(cache, purger_.ticks());
+}
+
+/// Beyond the soft limit: each thread that comes by empties its cache, and one of them purges
+/// what is free, all at most once a tick.
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::relieve(ThreadCache& cache) {
+  purger_.update_clock();
+  const std::uint32_t tick = purger_.ticks();
+  if (cache.attached && cache.last_relief_tick != tick) {
+    cache.last_relief_tick = tick;
+    keeper_.flush(cache);
+  }
+  if (relief_tick_.exchange(tick, std::memory_order_relaxed) == tick) return;
+  release_empty();
+  purger_.purge_all();
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::apply_limits() {
+  const auto bytes = [](std::uint32_t mib) { return mib == 0 ? SIZE_MAX : mib * kMiB; };
+  pool_.set_limits(bytes(options_.soft_limit_mib), bytes(options_.limit_mib));
 }
 
 template <Config C, OsLayer Os, class Tls>
@@ -176,7 +208,11 @@ bool Heap<C, Os, Tls>::begin_setup() {
 
 template <Config C, OsLayer Os, class Tls>
 OptionError Heap<C, Os, Tls>::set_option_now(TextView key, TextView value) {
-  if (!begin_setup()) return set_option(options_, key, value, true);
+  if (!begin_setup()) {
+    const OptionError error = set_option(options_, key, value, true);
+    apply_limits();
+    return error;
+  }
   if (!options_read_) read_options();
   const OptionError error = set_option(options_, key, value, false);
   state_.store(kUntouched, std::memory_order_release);
@@ -199,6 +235,7 @@ bool Heap<C, Os, Tls>::prepare_parts() {
   if (!window_chosen_ && !map_.initialize(C.window_bytes)) return false;
   window_chosen_ = true;
   if (!shards_.initialize(options_.shards)) return false;
+  apply_limits();
   if (options_.huge_pages != 0) pool_.set_huge_start(C.huge_start_bytes);
   if constexpr (kHard != Hardening{}) prepare_hardening();
   limits_.compute(options_.cache_kib * kKiB, C.cache_min_slots, C.cache_max_slots);
@@ -217,7 +254,15 @@ void Heap<C, Os, Tls>::read_options() {
 
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::before_fork() {
-  registry_.lock();
+  for (;;) {
+    const ArenaHooks* arenas = arena_hooks();
+    if (arenas != nullptr) arenas->before_fork();
+    pool_.purging().lock();
+    registry_.lock();  // from here on no hooks are set
+    if (arenas == arena_hooks()) break;
+    registry_.unlock();
+    pool_.purging().unlock();
+  }
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.lock(); });
   pool_.lock();
   metadata_.lock();
@@ -228,13 +273,17 @@ void Heap<C, Os, Tls>::after_fork_in_parent() {
   metadata_.unlock();
   pool_.unlock();
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.unlock(); });
+  const ArenaHooks* arenas = arena_hooks();
   registry_.unlock();
+  pool_.purging().unlock();
+  if (arenas != nullptr) arenas->after_fork(false);
 }
 
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::after_fork_in_child() {
   metadata_.reset_after_fork();
   pool_.reset_after_fork();
+  if (const ArenaHooks* arenas = arena_hooks()) arenas->after_fork(true);
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.reset_after_fork(); });
   registry_.reset_after_fork();
   purger_.reset_after_fork();

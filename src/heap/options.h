@@ -19,6 +19,8 @@ struct Options {
   std::uint32_t cache_kib = 0;
   std::uint32_t shards = 0;
   std::uint32_t huge_pages = 1;
+  std::uint32_t soft_limit_mib = 0;
+  std::uint32_t limit_mib = 0;
   std::uint32_t stats_at_exit = 0;
   std::uint32_t verbose = 0;
 };
@@ -50,6 +52,11 @@ inline constexpr OptionSpec kOptionTable[] = {
      "auto: back a heap beyond 16 MiB, and the full parts of one beyond 4 MiB, by huge pages "
      "where the system has them on request; never: do not ask for them",
      kHugePagesWords},
+    {"soft_limit_mib", &Options::soft_limit_mib, 0, 16'777'216, true,
+     "MiB that may be resident before free memory goes back at once and caches shrink; 0: no "
+     "limit"},
+    {"limit_mib", &Options::limit_mib, 0, 16'777'216, true,
+     "MiB that may be resident at all: beyond them allocations fail; 0: no limit"},
     {"stats_at_exit", &Options::stats_at_exit, 0, 1, true,
      "1: print malloc_stats() when the program exits"},
     {"verbose", &Options::verbose, 0, 1, false,

@@ -112,6 +112,19 @@ class Purger {
     return bytes;
   }
 
+  /// True when a new tick has begun.
+  bool update_clock() {
+    const auto now = static_cast<std::uint32_t>(Os::now_ms() / kTickMs);
+    std::uint32_t before = context_.tick.load(std::memory_order_relaxed);
+    // Never back: another thread may have read the clock later and be here earlier.
+    if (static_cast<std::int32_t>(now - before) <= 0 ||
+        !context_.tick.compare_exchange_strong(before, now, std::memory_order_relaxed)) {
+      return false;
+    }
+    context_.pool.set_tick(static_cast<std::uint8_t>(now % 255 + 1));
+    return true;
+  }
+
   bool helper_running() const { return helper_running_.load(std::memory_order_relaxed); }
 
   void reset_after_fork() {
@@ -130,19 +143,6 @@ class Purger {
   static constexpr std::uint32_t kGiveUpTicks = 250;  // longer than the longest decay: the
                                                       // system refuses (locked memory)
   static constexpr std::size_t kNoLimit = SIZE_MAX;
-
-  /// True when a new tick has begun.
-  bool update_clock() {
-    const auto now = static_cast<std::uint32_t>(Os::now_ms() / kTickMs);
-    std::uint32_t before = context_.tick.load(std::memory_order_relaxed);
-    // Never back: another thread may have read the clock later and be here earlier.
-    if (static_cast<std::int32_t>(now - before) <= 0 ||
-        !context_.tick.compare_exchange_strong(before, now, std::memory_order_relaxed)) {
-      return false;
-    }
-    context_.pool.set_tick(static_cast<std::uint8_t>(now % 255 + 1));
-    return true;
-  }
 
   std::uint8_t decay_ticks() const {
     return static_cast<std::uint8_t>((options_.decay_ms + kTickMs - 1) / kTickMs);
@@ -180,6 +180,7 @@ class Purger {
       if (slab == nullptr) continue;
       const std::uint32_t shard = slab->shard;
       if (shard >= shards_.count()) continue;
+      LockGuard slots_held(context_.pool.purging());
       bytes += shards_.bin(shard, size_class).purge_cold(context_, slab, age);
     }
     return bytes;

@@ -3,7 +3,7 @@
 // It comes from mappings of its own, so that nothing of carrel's lies where a program's
 // blocks are. Records are handed out in units of a cache line, zeroed, and recycled by
 // size; the mappings are never given back, so a stale pointer to a record always points
-// to some record. Thread-safe; rank 4 (see os/mutex.h), a leaf.
+// to some record. Thread-safe; rank 5 (see os/mutex.h), a leaf.
 #pragma once
 
 #include <cstring>

@@ -49,7 +49,11 @@ struct alignas(64) Span {
   bool holes_purged = false;              // nothing was freed here since its holes were purged
   Relaxed<std::uint8_t> fullness = 0xFF;  // which of its bin's lists it is in
   std::uint32_t free_slots = 0;
-  std::uint32_t last_use_tick = 0;
+  union {
+    std::uint32_t last_use_tick = 0;  // of a shard's slab
+    std::uint32_t first_word;         // of an arena's slab: before it no bit is set
+  };
+  Relaxed<std::uint32_t> arena = 0;    // number of the arena, where the class map says so
   std::uint64_t* free_bits = nullptr;  // one bit a slot, set = free: inline or in metadata
   static constexpr std::uint32_t kInlineWords = 8;
   std::uint64_t inline_bits[kInlineWords] = {};

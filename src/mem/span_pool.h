@@ -9,35 +9,20 @@
 //
 // Invariants, under lock_: no two free spans are neighbours; the first and the last
 // granule of every span lead to its Span; a granule that is in no span belongs to memory
-// that was never added. Thread-safe; rank 3.
+// that was never added. Thread-safe; rank 4.
 #pragma once
 
 #include "base/report.h"
 #include "mem/free_spans.h"
 #include "mem/metadata_arena.h"
 #include "mem/page_map.h"
+#include "mem/pool_totals.h"
 #include "mem/span.h"
 
 namespace carrel::core {
 
 /// Whether a span's user will probably touch all of it.
 enum class Density : std::uint8_t { kDense, kSparse };
-
-/// Totals in granules; read without a lock, each exact at some moment.
-struct PoolTotals {
-  std::size_t added = 0;    // in the heap at all
-  std::size_t free = 0;     // in the pool
-  std::size_t touched = 0;  // in the pool and perhaps resident
-  std::size_t purged = 0;   // given back so far, cumulative
-};
-
-/// How often the pool did what, since the start.
-struct PoolEvents {
-  std::uint64_t allocated = 0;   // spans handed out, for slabs and large blocks
-  std::uint64_t extensions = 0;  // memory added to the heap
-  std::uint64_t purges = 0;      // runs given back to the system
-  std::uint32_t contended = 0;   // spans that had to wait for the lock
-};
 
 template <OsLayer Os>
 class SpanPool {
@@ -61,6 +46,10 @@ class SpanPool {
     unlink(span);
     if (slack != 0) span = trim_to_alignment(span, count, align_granules);
     if (span != nullptr && span->count > count && !split_off_rest(span, count)) {
+      merge_and_link(span);
+      return nullptr;
+    }
+    if (span != nullptr && !may_touch(span)) {
       merge_and_link(span);
       return nullptr;
     }
@@ -90,6 +79,29 @@ class SpanPool {
     insert(span);
   }
 
+  /// Takes back spans that are linked by `next` and were never filled by move_pages. Those that
+  /// follow each other downwards, as an arena's mostly do, become one before they are filed.
+  void release_chain(Span* chain) {
+    LockGuard guard(lock_);
+    const std::uint8_t tick = now();
+    while (chain != nullptr) {
+      Span* span = chain;
+      chain = span->next;
+      while (chain != nullptr && chain->first + chain->count == span->first) {
+        Span* below = chain;
+        chain = below->next;
+        span->first = below->first;
+        span->count += below->count;
+        retire(below);
+      }
+      for (std::uint32_t i = 0; i < span->count; ++i) {
+        map_.granule(span->first + i).touched_tick = tick;
+      }
+      span->touched_count = span->count;
+      insert(span);
+    }
+  }
+
   /// Makes a large span longer without moving it, if free memory follows.
   bool grow_in_place(Span* span, std::uint32_t new_count) {
     LockGuard guard(lock_);
@@ -106,6 +118,10 @@ class SpanPool {
     unlink(after);
     if (after->count > extra && !split_off_rest(after, extra)) {
       link(after);
+      return false;
+    }
+    if (!may_touch(after)) {
+      merge_and_link(after);
       return false;
     }
     free_granules_.fetch_sub(extra, std::memory_order_relaxed);
@@ -146,6 +162,7 @@ class SpanPool {
     while (purged < limit) {
       Span* batch[kPurgeBatch];
       std::size_t batch_size = 0;
+      LockGuard out_of_the_pool(purging_);
       {
         LockGuard guard(lock_);
         batch_size = take_stale(age, batch);
@@ -243,6 +260,27 @@ class SpanPool {
             .purged = purged_granules_.load(std::memory_order_relaxed)};
   }
 
+  /// What may be resident: spans in use, and free ones that are touched, in granules. Nothing but
+  /// handing out untouched granules adds to it.
+  std::size_t used_granules() const {
+    return added_granules_.load(std::memory_order_relaxed) -
+           free_granules_.load(std::memory_order_relaxed) +
+           touched_granules_.load(std::memory_order_relaxed);
+  }
+
+  /// From now on used_granules() never exceeds `hard`; beyond `soft`, over_soft_limit() says so.
+  /// In bytes; SIZE_MAX for none.
+  void set_limits(std::size_t soft, std::size_t hard) {
+    soft_limit_granules_.store(soft >> kGranuleShift, std::memory_order_relaxed);
+    hard_limit_granules_.store(hard >> kGranuleShift, std::memory_order_relaxed);
+  }
+  bool over_soft_limit() const {
+    return used_granules() > soft_limit_granules_.load(std::memory_order_relaxed);
+  }
+  bool has_hard_limit() const {
+    return hard_limit_granules_.load(std::memory_order_relaxed) != SIZE_MAX >> kGranuleShift;
+  }
+
   PoolEvents events() {
     LockGuard guard(lock_);
     return events_;
@@ -250,10 +288,16 @@ class SpanPool {
 
   void lock() { lock_.lock(); }
   void unlock() { lock_.unlock(); }
-  void reset_after_fork() { lock_.reset_after_fork(); }
+  /// Held while memory is out of the pool, or slots out of a slab, to be given back: a child
+  /// made meanwhile would miss it for ever. Held for one batch or one slab at a time.
+  Mutex<Os>& purging() { return purging_; }
+  void reset_after_fork() {
+    lock_.reset_after_fork();
+    purging_.reset_after_fork();
+  }
 
  private:
-  static constexpr std::size_t kPurgeBatch = 32;
+  static constexpr std::size_t kPurgeBatch = 8;
   static constexpr std::uint32_t kMinExtension = 1 * kMiB >> kGranuleShift;
   static constexpr std::uint32_t kMaxExtension = 64 * kMiB >> kGranuleShift;
   /// Writing costs about 0.1 ns a byte, giving back and faulting again some 0.2 to 0.5 ns:
@@ -262,6 +306,14 @@ class SpanPool {
 
   std::uint8_t now() const { return tick_.load(std::memory_order_relaxed); }
   static std::size_t bytes(const Span* span) { return std::size_t{span->count} << kGranuleShift; }
+
+  /// Whether the limit allows that this unlinked free span is handed out. Exact: what it asks
+  /// changes under the lock only.
+  bool may_touch(const Span* span) const {
+    const std::size_t limit = hard_limit_granules_.load(std::memory_order_relaxed);
+    const std::size_t used = used_granules();
+    return used <= limit && span->count - span->touched_count <= limit - used;
+  }
 
   Span* find(std::uint32_t count) {
     Span* span = touched_.find(count);
@@ -515,6 +567,7 @@ class SpanPool {
 
   PageMap<Os>& map_;
   MetadataArena<Os>& metadata_;
+  Mutex<Os> purging_;
   Mutex<Os> lock_;  // guards everything below and the granule array
   FreeSpans touched_;
   FreeSpans untouched_;
@@ -527,6 +580,8 @@ class SpanPool {
   std::atomic<std::uint32_t> small_page_ranges_{0};
   static constexpr std::uint32_t kCollapseTries = 20;
   std::atomic<std::uint32_t> collapse_tries_left_{kCollapseTries};
+  std::atomic<std::size_t> soft_limit_granules_{SIZE_MAX >> kGranuleShift};
+  std::atomic<std::size_t> hard_limit_granules_{SIZE_MAX >> kGranuleShift};
   // Statistics, written under the lock, read without: relaxed suffices.
   std::atomic<std::size_t> added_granules_{0};
   std::atomic<std::size_t> free_granules_{0};

@@ -2,8 +2,8 @@
 //
 // Usable before constructors have run (all zero is unlocked) and in a child after fork.
 // Not recursive. Ranks, lowest first; a thread takes locks only in rising rank:
-//   1 thread registry   2 slab bins (ordered by shard, then class)   3 span pool
-//   4 metadata arena
+//   0 arena set, then arenas by number   1 purging (see SpanPool)   2 thread registry
+//   3 slab bins (ordered by shard, then class)   4 span pool   5 metadata arena
 #pragma once
 
 #include <atomic>

@@ -21,6 +21,8 @@ inline std::uint8_t fullness_of(std::uint32_t free_slots, const ClassInfo& info)
              : static_cast<std::uint8_t>((free_slots * info.fullness_scale) >> 32);
 }
 inline constexpr std::uint8_t kInNoList = 0xFF;
+/// Instead of a shard's number: an arena's slab.
+inline constexpr std::uint32_t kNoShard = 0xFFFF;
 
 /// Makes a span a slab with all slots free; false when metadata is exhausted.
 template <OsLayer Os>

@@ -7,7 +7,7 @@
 // is running, asleep or gone.
 //
 // The lock is held for bit operations only: nothing under it calls the system or touches
-// a user's page. Rank 2, ordered by shard, then class.
+// a user's page. Rank 3, ordered by shard, then class.
 #pragma once
 
 #include "base/intrusive_list.h"

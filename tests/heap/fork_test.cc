@@ -47,6 +47,35 @@ TEST_F(ForkTest, OthersWaitWhileTheProcessForks) {
   EXPECT_TRUE(done);
 }
 
+TEST_F(ForkTest, WaitsForWhatIsBeingGivenBack) {
+  // What is out of the pool or of a slab at that moment would be lost to the child.
+  static std::atomic<bool> purging;
+  static std::atomic<int> forks;
+  purging = false;
+  forks = 0;
+  std::vector<char*> small = allocate_many(3000, 256);
+  for (std::size_t i = 1; i < small.size(); ++i) heap_->free(small[i]);
+  heap_->free(allocate(8 * kMiB));
+  FakeOs::settings.during_purge = [] {
+    const int before = forks;
+    purging = true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_EQ(forks, before);
+  };
+  std::thread forker([&] {
+    while (!purging) std::this_thread::yield();
+    heap_->before_fork();
+    ++forks;
+    heap_->after_fork_in_parent();
+  });
+  heap_->purge();
+  forker.join();
+  FakeOs::settings.during_purge = nullptr;
+  EXPECT_GE(FakeOs::calls(OsCall::kPurge), 2u) << "the slab's holes and the large block";
+  heap_->free(small[0]);
+  expect_clean();
+}
+
 TEST_F(ForkTest, TheChildStartsAHelperOfItsOwn) {
   heap_->free(allocate_many(1, 10 * kMiB)[0]);
   ASSERT_EQ(FakeOs::calls(OsCall::kStartThread), 1u);

@@ -133,7 +133,7 @@ class Page:
         deadline = time.monotonic() + seconds
         while True:
             with contextlib.suppress(BrowserError):
-                if self.run(condition):
+                if self.run(f"Boolean({condition})"):
                     return
             if time.monotonic() > deadline:
                 raise BrowserError(f"never true: {condition}; problems: {self.problems}")

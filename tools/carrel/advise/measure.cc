@@ -29,42 +29,6 @@ constexpr double kLeastSeen = 0.5;
 // What a timed call may be off by: the clock is read twice, its cost is known to about this.
 constexpr double kClockError_ns = 15;
 
-class CounterFile {
- public:
-  CounterFile() {
-    const char* folder = std::getenv("TMPDIR");
-    path_ = std::string(folder != nullptr ? folder : "/tmp") + "/carrel-gauge-XXXXXX";
-    const int file = mkostemp(path_.data(), O_CLOEXEC);
-    if (file < 0 || ftruncate(file, sizeof(gauge::Counters)) != 0) {
-      throw UserError("cannot make {}: {}; set TMPDIR to a folder with room", path_,
-                      std::strerror(errno));
-    }
-    void* place =
-        mmap(nullptr, sizeof(gauge::Counters), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    close(file);
-    if (place == MAP_FAILED) {
-      unlink(path_.c_str());
-      throw UserError("cannot map {}: {}", path_, std::strerror(errno));
-    }
-    counters_ = static_cast<gauge::Counters*>(place);
-    counters_->magic = gauge::kMagic;
-    counters_->period_ns = kPeriod_ns;
-  }
-  ~CounterFile() {
-    munmap(counters_, sizeof(gauge::Counters));
-    unlink(path_.c_str());
-  }
-  CounterFile(const CounterFile&) = delete;
-  CounterFile& operator=(const CounterFile&) = delete;
-
-  const gauge::Counters& counters() const { return *counters_; }
-  std::string environment() const { return fmt::format("{}={}", gauge::kEnvironment, path_); }
-
- private:
-  std::string path_;
-  gauge::Counters* counters_ = nullptr;
-};
-
 Ceiling settle(const gauge::Counters& counters, double cpu_s, int runs) {
   Ceiling ceiling;
   ceiling.samples = counters.signals;
@@ -106,6 +70,47 @@ Ceiling settle(const gauge::Counters& counters, double cpu_s, int runs) {
 
 }  // namespace
 
+GaugeFile::GaugeFile() {
+  const char* folder = std::getenv("TMPDIR");
+  path_ = std::string(folder != nullptr ? folder : "/tmp") + "/carrel-gauge-XXXXXX";
+  const int file = mkostemp(path_.data(), O_CLOEXEC);
+  if (file < 0 || ftruncate(file, sizeof(gauge::Counters)) != 0) {
+    throw UserError("cannot make {}: {}; set TMPDIR to a folder with room", path_,
+                    std::strerror(errno));
+  }
+  void* place = mmap(nullptr, sizeof(gauge::Counters), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  close(file);
+  if (place == MAP_FAILED) {
+    unlink(path_.c_str());
+    throw UserError("cannot map {}: {}; free some memory", path_, std::strerror(errno));
+  }
+  counters_ = static_cast<gauge::Counters*>(place);
+  reset();
+}
+
+GaugeFile::~GaugeFile() {
+  munmap(counters_, sizeof(gauge::Counters));
+  unlink(path_.c_str());
+}
+
+void GaugeFile::prepare(RunOptions& options) const {
+  options.in_front.insert(options.in_front.begin(), own_file("libcarrel-gauge.so"));
+  options.environment.push_back(fmt::format("{}={}", gauge::kEnvironment, path_));
+}
+
+// Between runs: no process counts into it.
+void GaugeFile::reset() {
+  std::memset(static_cast<void*>(counters_), 0, sizeof(gauge::Counters));
+  counters_->magic = gauge::kMagic;
+  counters_->period_ns = kPeriod_ns;
+}
+
+double GaugeFile::allocation_quantile(double share) const {
+  std::array<std::uint64_t, gauge::kLatencyClasses> classes{};
+  for (std::size_t i = 0; i < classes.size(); ++i) classes[i] = counters_->allocation_ns[i];
+  return latency_quantile(classes, share);
+}
+
 nlohmann::ordered_json Ceiling::json() const {
   return {{"in_allocator", in_allocator.json()},
           {"by", by_samples ? "samples" : "timed calls"},
@@ -124,10 +129,9 @@ nlohmann::ordered_json Ceiling::json() const {
 }
 
 Ceiling measure_ceiling(const Allocator& allocator, const RunOptions& options, int most_runs) {
-  CounterFile file;
+  GaugeFile file;
   RunOptions gauged = options;
-  gauged.in_front.insert(gauged.in_front.begin(), own_file("libcarrel-gauge.so"));
-  gauged.environment.push_back(file.environment());
+  file.prepare(gauged);
   Progress progress("measuring the ceiling", most_runs);
   double cpu_s = 0;
   int runs = 0;

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "advise/gauge/counters.h"
 #include "compare/program.h"
@@ -32,6 +33,26 @@ struct Ceiling {
   std::array<std::uint64_t, gauge::kLatencyClasses> free_ns{};
 
   nlohmann::ordered_json json() const;  // the section `cpu` of the analysis document
+};
+
+// Puts the gauge in front of runs and reads what it counted.
+class GaugeFile {
+ public:
+  // Throws UserError when it cannot be made.
+  GaugeFile();
+  ~GaugeFile();
+  GaugeFile(const GaugeFile&) = delete;
+  GaugeFile& operator=(const GaugeFile&) = delete;
+
+  void prepare(RunOptions& options) const;
+  void reset();
+  const gauge::Counters& counters() const { return *counters_; }
+  // The latency below which `share` of the timed allocations stay, in ns.
+  double allocation_quantile(double share) const;
+
+ private:
+  std::string path_;
+  gauge::Counters* counters_ = nullptr;
 };
 
 // Runs the program on `allocator` with the gauge in front, again until there are enough samples or

@@ -48,6 +48,7 @@ Json program_section(const TraceInfo& info) {
   return {{"command", info.command},
           {"executable", info.executable},
           {"seconds", seconds(info.duration_ns)},
+          {"cpu_s", info.user_seconds + info.system_seconds},
           {"exit", exit_words(info)},
           {"threads", info.threads}};
 }

@@ -22,8 +22,6 @@ struct RunOptions {
 struct RunResult {
   double wall_s = 0;
   double cpu_s = 0;  // user and system, of the program and the children it waited for
-  double user_s = 0;
-  double system_s = 0;
   std::uint64_t peak_rss_bytes = 0;  // of the largest process among them
   int exit_code = -1;                // -1: ended by a signal
   int exit_signal = 0;

@@ -20,6 +20,9 @@ void note(std::map<std::string, std::vector<double>>& values, const RunResult& r
   values["wall_s"].push_back(run.wall_s);
   values["peak_rss_bytes"].push_back(static_cast<double>(run.peak_rss_bytes));
   if (!options.run.metric_command.empty()) values[options.metric_name].push_back(run.metric);
+  if (options.read) {
+    for (const auto& [metric, value] : options.read()) values[metric].push_back(value);
+  }
 }
 
 }  // namespace
@@ -48,7 +51,8 @@ nlohmann::ordered_json TrialResults::json() const {
   Json allocators = Json::array();
   for (const Trial& trial : trials) {
     Json entry = {{"name", trial.allocator.name},
-                  {"path", trial.library.path},
+                  {"path", trial.allocator.is_system() ? trial.library.path
+                                                       : trial.allocator.library.string()},
                   {"version", trial.library.version},
                   {"build_id", trial.library.build_id}};
     if (!trial.failed.empty()) {
@@ -88,7 +92,9 @@ TrialResults run_trials(const TrialOptions& options) {
       progress.at(done, trial.allocator.name);
       done += 1;
       if (!trial.failed.empty()) continue;
-      const RunResult run = run_program(trial.allocator, options.run);
+      RunOptions run_options = options.run;
+      if (options.prepare) options.prepare(run_options);
+      const RunResult run = run_program(trial.allocator, run_options);
       if (interrupted()) break;
       const bool baseline = at == 0 || at == results.trials.size();
       if (round == 0 && at == 0) expected_status = run.exit_code;

@@ -19,6 +19,9 @@ struct TrialOptions {
   std::vector<Allocator> allocators;   // the first is the baseline
   int runs = 5;                        // of each
   std::string metric_name = "metric";  // of run.metric_command
+  // A further measurement: `prepare` before each run, `read` after it returns the metrics to add.
+  std::function<void(RunOptions&)> prepare;
+  std::function<std::map<std::string, double>()> read;
 };
 
 // One allocator's runs. `values`: metric (wall_s, cpu_s, peak_rss_bytes, ...) to one value a run.

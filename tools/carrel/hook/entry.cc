@@ -228,10 +228,10 @@ HOOK_API int pthread_create(pthread_t* handle, const pthread_attr_t* attributes,
   }
   Start* const start = static_cast<Start*>(next.malloc(sizeof(Start)));
   if (start == nullptr) return EAGAIN;
-  if (!thread_state.known) note(Op::kThreadCreate, kNoThread);  // introduces this thread first
+  if (!thread_state.known) note_exactly(Op::kThreadCreate, kNoThread);  // introduces this thread first
   const std::uint32_t number = new_thread_number();
   *start = {function, argument, number, thread_state.number};
-  note(Op::kThreadCreate, number);
+  note_exactly(Op::kThreadCreate, number);
   const int error = next.pthread_create(handle, attributes, start_thread, start);
   if (error == 0) {
     remember(*handle, number);
@@ -245,13 +245,13 @@ HOOK_API int pthread_join(pthread_t handle, void** result) {
   if (!ready() || control == nullptr) return next.pthread_join(handle, result);
   const std::uint32_t number = forget(handle);
   const int error = next.pthread_join(handle, result);
-  if (error == 0 && number != kNoThread) note(Op::kThreadJoin, number);
+  if (error == 0 && number != kNoThread) note_exactly(Op::kThreadJoin, number);
   return error;
 }
 
 HOOK_API pid_t fork() noexcept {
   if (!ready()) return -1;
   const pid_t child = next.fork();
-  if (child > 0) note(Op::kFork, static_cast<std::uint64_t>(child));
+  if (child > 0) note_exactly(Op::kFork, static_cast<std::uint64_t>(child));
   return child;
 }

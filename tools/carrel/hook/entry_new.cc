@@ -49,7 +49,8 @@ template <typename Call>
 inline void release(Op op, void* block, Call call) {
   if (block == nullptr || is_early(block)) return;
   ThreadState& thread = thread_state;
-  end_object(op, block);
+  // libstdc++'s sized delete calls the plain one.
+  if (thread.outer_end != block) end_object(op, block);
   thread.outer_end = block;
   call();
   thread.outer_end = nullptr;

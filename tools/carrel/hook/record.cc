@@ -234,7 +234,7 @@ void on_thread_exit(void* value) {
     return;
   }
   if (control == nullptr || thread.end == nullptr) return;
-  note(Op::kThreadExit, 0);
+  note_exactly(Op::kThreadExit, 0);
   thread.ended = 1;
   if (thread.end != nullptr) submit(thread);
 }

@@ -95,6 +95,15 @@ inline void note(Op op, std::uint64_t value) {
   put(thread, (value << 16) | static_cast<unsigned>(op));
 }
 
+// What other threads act upon gets a stamp of its own, before and after it.
+inline void note_exactly(Op op, std::uint64_t value) {
+  if (control == nullptr) return;
+  ThreadState& thread = thread_state;
+  thread.soft = thread.cursor;
+  note(op, value);
+  thread.soft = thread.cursor;
+}
+
 inline void end_object(Op op, const void* block) {
   note(op, reinterpret_cast<std::uintptr_t>(block));
 }

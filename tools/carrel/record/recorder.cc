@@ -1,6 +1,9 @@
 // Running a program under recording: the threads and the waiting around a Session.
 #include "record/recorder.h"
 
+#include <pthread.h>
+#include <sched.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,6 +37,11 @@ class Workers {
  public:
   explicit Workers(Session& session) : session_(session) {
     ticker_ = std::thread([this] {
+      // The tick must move also when the program keeps every processor busy. Without the right to do
+      // so the thread runs like any other.
+      const sched_param urgent = {1};
+      pthread_setschedparam(pthread_self(), SCHED_RR, &urgent);
+      prctl(PR_SET_TIMERSLACK, 1);
       while (!done_.load(std::memory_order_relaxed)) {
         session_.tick();
         std::this_thread::sleep_for(kTick);

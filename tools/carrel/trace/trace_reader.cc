@@ -28,8 +28,8 @@ using format::ChunkKind;
 
 namespace {
 
-constexpr std::uint64_t kPatienceNs = 5'000'000;
-constexpr std::uint64_t kGapNs = 1'000'000;
+constexpr std::uint64_t kPatienceNs = 50'000'000;
+constexpr std::uint64_t kGapNs = 20'000;
 
 // One thread's events in order.
 struct Lane {
@@ -293,6 +293,15 @@ bool TraceReader::State::fill(Lane& lane) {
 
 void TraceReader::State::advance(std::uint32_t index) {
   Lane& lane = lanes[index];
+  // Usually the same thread's next event is again the earliest.
+  while (waiting.empty() && fill(lane)) {
+    const RawEvent raw = lane.group[lane.at];
+    if (!turns.empty() && turns.top().ticks < raw.ticks) break;
+    std::uint64_t key = 0;
+    if (!may_take(lane, raw, key) || ready.size() > 64) break;
+    ++lane.at;
+    take(lane, raw, false);
+  }
   if (fill(lane)) {
     turns.push({lane.group[lane.at].ticks, index});
   } else {

@@ -146,7 +146,7 @@ export function fidelitySection(analysis: Analysis): HTMLElement {
   table("Recorded against replayed", ["what", "recorded", "replayed", "difference", "tolerance", ""],
       fidelity.checks.map((c) => [c.what, show(c.unit, c.recorded), show(c.unit, c.replayed),
         c.recorded ? format.percent(c.replayed / c.recorded - 1) : "–",
-        `± ${format.percent(c.tolerance)}`, c.ok ? "within" : "out"])));
+        `± ${show(c.unit, c.tolerance)}`, c.ok ? "within" : "out"])));
   return root;
 }
 

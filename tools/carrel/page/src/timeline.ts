@@ -9,6 +9,11 @@ import { colour, onTheme } from "./theme";
 
 const kMainHeight = 280;
 const kStripHeight = 70;
+// Ticks at round numbers of KiB, MiB, ...: 1, 2 or 5 times a power of 1024, and tens of it.
+const kByteSteps = [0, 1, 2, 3, 4].flatMap((unit) =>
+  [1, 2, 5, 10, 20, 50, 100, 200, 500].map((step) => step * 1024 ** unit));
+// Room at the sides, the same for both charts, so that they line up.
+const kPadding: uPlot.Padding = [8, 24, 0, 0];
 
 interface Range { from: number; to: number }
 
@@ -28,7 +33,7 @@ function axes(): uPlot.Axis[] {
     ticks: { stroke: colour("--rule"), width: 1 } };
   return [
     { ...shared, values: (_, splits) => splits.map((v) => format.seconds(v)) },
-    { ...shared, size: 72, values: (_, splits) => splits.map((v) => format.bytes(v)) },
+    { ...shared, size: 72, incrs: kByteSteps, values: (_, s) => s.map((v) => format.bytes(v)) },
   ];
 }
 
@@ -84,7 +89,7 @@ export function timelineSection(analysis: Analysis): HTMLElement {
     overview?.destroy();
     const kept = range;
     chart = new uPlot({
-      width, height: kMainHeight, series: series(), axes: axes(),
+      width, height: kMainHeight, padding: kPadding, series: series(), axes: axes(),
       scales: { x: { time: false }, y: { range: (_, _min, max) => [0, (max || 1) * 1.05] } },
       hooks: {
         setScale: [(u, key) => {
@@ -95,8 +100,10 @@ export function timelineSection(analysis: Analysis): HTMLElement {
       },
     }, data, main);
     overview = new uPlot({
-      width, height: kStripHeight, series: series(), legend: { show: false },
-      axes: [{ show: false }, { ...axes()[1]!, values: () => [], grid: { show: false } }],
+      width, height: kStripHeight, padding: kPadding, series: series(),
+      legend: { show: false },
+      axes: [{ show: false }, { ...axes()[1]!, values: () => [], grid: { show: false },
+        ticks: { show: false } }],
       scales: { x: { time: false }, y: { range: (_, _min, max) => [0, (max || 1) * 1.05] } },
       cursor: { drag: { x: true, y: false, setScale: false }, points: { show: false } },
       hooks: {

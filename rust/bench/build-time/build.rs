@@ -1,0 +1,3 @@
+//! Builds nothing itself.
+
+fn main() {}

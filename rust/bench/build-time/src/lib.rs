@@ -1,0 +1,1 @@
+//! Nothing: building its dependencies is what is measured.

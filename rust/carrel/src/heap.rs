@@ -1,0 +1,182 @@
+//! `Carrel` on a supported target: every request is one call of the C API.
+
+#[cfg(feature = "stats")]
+extern crate alloc;
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ffi::CStr;
+use core::ptr;
+
+use crate::{Carrel, OptionError};
+
+/// What carrel_malloc and its like align to; the C API promises it.
+const PLAIN_ALIGN: usize = 16;
+
+/// Blocks of at least this many bytes are runs of pages, which begin where a coarser alignment
+/// than asked for holds too.
+const PAGES: usize = 64 * 1024;
+
+// SAFETY: carrel's blocks are disjoint, as large as asked for and aligned as asked for; it never
+// unwinds, and reports exhaustion by null. Every block is given back with the layout that it was
+// asked for, which is what the sized functions want.
+unsafe impl GlobalAlloc for Carrel {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: any size and any power of two may be asked for.
+        let block = unsafe {
+            if layout.align() <= PLAIN_ALIGN {
+                carrel_sys::carrel_malloc(layout.size())
+            } else {
+                carrel_sys::carrel_aligned_alloc(layout.align(), layout.size())
+            }
+        };
+        block.cast()
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller hands in a live block and its layout.
+        unsafe {
+            if layout.align() <= PLAIN_ALIGN {
+                carrel_sys::carrel_free_sized(block.cast(), layout.size());
+            } else {
+                let (size, align) = (layout.size(), layout.align());
+                carrel_sys::carrel_free_sized_aligned(block.cast(), size, align);
+            }
+        }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if layout.align() <= PLAIN_ALIGN {
+            // SAFETY: as for alloc.
+            unsafe { carrel_sys::carrel_calloc(1, layout.size()) }.cast()
+        } else {
+            aligned_zeroed(layout)
+        }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller hands in a live block and its layout, and asks for at least one byte.
+        let moved = unsafe {
+            if layout.align() <= PLAIN_ALIGN {
+                carrel_sys::carrel_realloc(block.cast(), new_size)
+            } else {
+                let (size, align) = (layout.size(), layout.align());
+                carrel_sys::carrel_realloc_sized_aligned(block.cast(), size, new_size, align)
+            }
+        };
+        moved.cast()
+    }
+}
+
+/// Zeroed memory with a coarse alignment, of which the C API has no function. A block of whole
+/// pages is mostly aligned anyway, and may be known to be zero: it is tried first.
+#[cold]
+fn aligned_zeroed(layout: Layout) -> *mut u8 {
+    // SAFETY: any size may be asked for; what is freed was just allocated; what is written lies
+    // within the block.
+    unsafe {
+        if layout.size() >= PAGES && layout.align() <= PAGES {
+            let block = carrel_sys::carrel_calloc(1, layout.size());
+            if block.is_null() || block as usize % layout.align() == 0 {
+                return block.cast();
+            }
+            carrel_sys::carrel_free_sized(block, layout.size());
+        }
+        let block = carrel_sys::carrel_aligned_alloc(layout.align(), layout.size());
+        if !block.is_null() {
+            ptr::write_bytes(block.cast::<u8>(), 0, layout.size());
+        }
+        block.cast()
+    }
+}
+
+#[inline]
+pub unsafe fn usable_size(block: *const u8) -> usize {
+    // SAFETY: the caller's promise is the same.
+    unsafe { carrel_sys::carrel_usable_size(block.cast()) }
+}
+
+#[inline]
+pub fn good_size(size: usize) -> usize {
+    // SAFETY: takes any number.
+    unsafe { carrel_sys::carrel_good_size(size) }
+}
+
+#[inline]
+pub fn purge() -> usize {
+    // SAFETY: touches no live block.
+    unsafe { carrel_sys::carrel_purge() }
+}
+
+pub fn version() -> &'static str {
+    // SAFETY: a string of static storage, which ends with a zero byte.
+    unsafe { CStr::from_ptr(carrel_sys::carrel_version()) }.to_str().unwrap_or("")
+}
+
+pub fn owns(block: *const u8) -> Option<bool> {
+    if !carrel_sys::KNOWS_OWNERS {
+        return None;
+    }
+    // SAFETY: takes any address and reads nothing there.
+    Some(unsafe { carrel_sys::carrel_sys_owns(block.cast()) } != 0)
+}
+
+pub fn set_option(key: &CStr, value: &CStr) -> Result<(), OptionError> {
+    // SAFETY: both end with a zero byte and are read before the call returns.
+    match unsafe { carrel_sys::carrel_set_option(key.as_ptr(), value.as_ptr()) } {
+        0 => Err(OptionError),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(feature = "stats")]
+pub fn stats() -> crate::Stats {
+    let mut all = carrel_sys::carrel_stats::default();
+    // SAFETY: a structure of the size that is said.
+    unsafe { carrel_sys::carrel_stats_read(&mut all, size_of_val(&all)) };
+    crate::Stats {
+        live_bytes: all.live_bytes,
+        live_blocks: all.live_blocks,
+        cached_bytes: all.cached_bytes,
+        mapped_bytes: all.mapped_bytes,
+        active_bytes: all.active_bytes,
+        free_bytes: all.free_bytes,
+        resident_bytes: all.resident_bytes,
+        metadata_bytes: all.metadata_bytes,
+        metadata_resident_bytes: all.metadata_resident_bytes,
+        large_bytes: all.large_bytes,
+        large_blocks: all.large_blocks,
+        purged_bytes: all.purged_bytes,
+        refills: all.refills,
+        flushes: all.flushes,
+        contended: all.contended,
+        threads: all.threads,
+        shards: all.shards,
+    }
+}
+
+#[cfg(feature = "stats")]
+pub fn stats_text(format: crate::Format) -> alloc::string::String {
+    use core::ffi::{c_char, c_void};
+
+    unsafe extern "C" fn append(text: *mut c_void, piece: *const c_char, size: usize) {
+        // SAFETY: the context is the string below, and the piece `size` bytes of ASCII.
+        unsafe {
+            let bytes = core::slice::from_raw_parts(piece.cast::<u8>(), size);
+            let text = &mut *text.cast::<alloc::string::String>();
+            text.push_str(core::str::from_utf8(bytes).unwrap_or(""));
+        }
+    }
+    let format = match format {
+        crate::Format::Text => carrel_sys::CARREL_TEXT,
+        crate::Format::Json => carrel_sys::CARREL_JSON,
+        crate::Format::Prometheus => carrel_sys::CARREL_PROMETHEUS,
+    };
+    let mut text = alloc::string::String::new();
+    // SAFETY: append may be called with this context until the call returns.
+    unsafe { carrel_sys::carrel_stats_print(format, Some(append), (&raw mut text).cast()) };
+    text
+}

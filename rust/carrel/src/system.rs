@@ -1,0 +1,70 @@
+//! `Carrel` where carrel does not run: the system's allocator under the same names.
+
+extern crate std;
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ffi::CStr;
+use std::alloc::System;
+
+use crate::{Carrel, OptionError};
+
+// SAFETY: System is an allocator, and every call goes to it as it came.
+unsafe impl GlobalAlloc for Carrel {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are the same, here and below.
+        unsafe { System.alloc(layout) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: see alloc.
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: see alloc.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: see alloc.
+        unsafe { System.realloc(block, layout, new_size) }
+    }
+}
+
+pub unsafe fn usable_size(_block: *const u8) -> usize {
+    0
+}
+
+pub fn good_size(size: usize) -> usize {
+    size
+}
+
+pub fn purge() -> usize {
+    0
+}
+
+pub fn version() -> &'static str {
+    ""
+}
+
+pub fn owns(_block: *const u8) -> Option<bool> {
+    None
+}
+
+pub fn set_option(_key: &CStr, _value: &CStr) -> Result<(), OptionError> {
+    Err(OptionError)
+}
+
+#[cfg(feature = "stats")]
+pub fn stats() -> crate::Stats {
+    crate::Stats::default()
+}
+
+#[cfg(feature = "stats")]
+pub fn stats_text(_format: crate::Format) -> std::string::String {
+    std::string::String::new()
+}

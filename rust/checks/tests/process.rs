@@ -1,0 +1,154 @@
+//! carrel as the global allocator of a process that has threads, forks and collections of all
+//! kinds; and carrel's functions beside the trait.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::mpsc;
+use std::thread;
+
+use carrel::Carrel;
+use carrel_checks::Block;
+
+#[global_allocator]
+static GLOBAL: Carrel = Carrel;
+
+#[test]
+fn the_global_allocator_is_carrel() {
+    let text = String::from("on carrel's heap");
+    assert_eq!(carrel::owns(text.as_ptr()), Some(true));
+    let large = vec![1u8; 10 << 20];
+    assert_eq!(carrel::owns(large.as_ptr()), Some(true));
+    let on_the_stack = 1;
+    assert_eq!(carrel::owns(&raw const on_the_stack as *const u8), Some(false));
+    assert_eq!(carrel::owns(std::ptr::null()), Some(false));
+    // SAFETY: libc's own block, given back to libc.
+    unsafe {
+        let foreign = libc::malloc(100);
+        assert_eq!(carrel::owns(foreign.cast()), Some(false));
+        libc::free(foreign);
+    }
+}
+
+#[test]
+fn sizes_and_version() {
+    assert_eq!(carrel::version(), "0.1.0");
+    for size in [1usize, 17, 1000, 5000, 40_000, 5 << 20] {
+        let good = carrel::good_size(size);
+        let block: Vec<u8> = Vec::with_capacity(size);
+        // SAFETY: a live block of carrel's, which is the global allocator.
+        assert_eq!(unsafe { carrel::usable_size(block.as_ptr()) }, good, "{size}");
+        assert!(good >= size);
+    }
+    assert!(carrel::set_option(c"decay_ms", c"400").is_ok());
+    assert_eq!(carrel::set_option(c"decay_ms", c"soon"), Err(carrel::OptionError));
+    assert_eq!(carrel::set_option(c"nonsense", c"1"), Err(carrel::OptionError));
+}
+
+#[test]
+fn purge_gives_memory_back() {
+    let blocks: Vec<Vec<u8>> = (0..4000).map(|n| vec![n as u8; 8000]).collect();
+    assert_eq!(blocks.iter().map(Vec::len).sum::<usize>(), 32_000_000);
+    drop(blocks);
+    // Other tests purge too, and the helper thread may have been faster: some is enough.
+    let more: Vec<Vec<u8>> = (0..4000).map(|n| vec![n as u8; 8000]).collect();
+    drop(more);
+    assert!(carrel::purge() > 0);
+}
+
+#[test]
+fn blocks_travel_between_threads() {
+    let (to_worker, jobs) = mpsc::sync_channel::<Vec<Block>>(4);
+    let (to_main, results) = mpsc::sync_channel::<Vec<Block>>(4);
+    let worker = thread::spawn(move || {
+        for mut blocks in jobs {
+            for block in &mut blocks {
+                let size = 1 + block.address() as usize / 16 % 3000;
+                block.resize(std::alloc::Layout::from_size_align(size, 8).unwrap());
+            }
+            if to_main.send(blocks).is_err() {
+                break;
+            }
+        }
+    });
+    for round in 0..200usize {
+        let blocks = (0..50usize)
+            .map(|n| {
+                let layout = std::alloc::Layout::from_size_align(1 + n * round % 2000, 8).unwrap();
+                Block::new(layout, n % 3 == 0, n as u8)
+            })
+            .collect();
+        to_worker.send(blocks).unwrap();
+        if round >= 2 {
+            results.recv().unwrap(); // freed here, where they were not resized
+        }
+    }
+    drop(to_worker);
+    drop(results);
+    worker.join().unwrap();
+}
+
+#[test]
+fn threads_that_end_leave_their_blocks_whole() {
+    for _ in 0..20 {
+        let workers: Vec<_> = (0..8usize)
+            .map(|n| {
+                thread::spawn(move || -> HashMap<String, Vec<u8>> {
+                    (0..200).map(|i| (format!("{n}/{i}"), vec![n as u8; i])).collect()
+                })
+            })
+            .collect();
+        for (n, worker) in workers.into_iter().enumerate() {
+            let map = worker.join().unwrap();
+            assert_eq!(map.len(), 200);
+            assert_eq!(map[&format!("{n}/150")], vec![n as u8; 150]);
+        }
+    }
+}
+
+/// Destructors of thread-locals run when carrel has already taken the thread's cache back.
+#[test]
+fn thread_local_destructors_may_allocate() {
+    struct Late(String);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            let copies: Vec<String> = (0..100).map(|n| format!("{} {n}", self.0)).collect();
+            assert_eq!(copies[99], "late 99");
+        }
+    }
+    thread_local! { static LATE: Late = Late("late".into()); }
+    for _ in 0..50 {
+        thread::spawn(|| LATE.with(|late| assert_eq!(late.0.len(), 4))).join().unwrap();
+    }
+}
+
+#[test]
+fn a_forked_child_has_a_whole_heap() {
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let churn = {
+        let stop = stop.clone();
+        thread::spawn(move || {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let tree: BTreeMap<u32, String> = (0..300).map(|n| (n, n.to_string())).collect();
+                assert_eq!(tree[&250], "250");
+            }
+        })
+    };
+    let before: Vec<String> = (0..1000).map(|n| format!("before {n}")).collect();
+    for _ in 0..30 {
+        // SAFETY: the child calls only the allocator, which promises to work there, and _exit.
+        unsafe {
+            let child = libc::fork();
+            assert!(child >= 0);
+            if child == 0 {
+                let after: Vec<String> = (0..1000).map(|n| format!("after {n}")).collect();
+                let whole = before[999] == "before 999" && after[999] == "after 999";
+                drop(after);
+                libc::_exit(if whole { 0 } else { 1 });
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(child, &mut status, 0), child);
+            assert_eq!(status, 0, "the child failed");
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    churn.join().unwrap();
+}

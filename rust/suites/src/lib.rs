@@ -1,0 +1,1 @@
+//! Nothing is called from here: this package exists for its Cargo.lock.

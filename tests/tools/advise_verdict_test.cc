@@ -1,0 +1,166 @@
+// The verdict on made-up measurements: keep, switch and inconclusive, whoever wins. That carrel can
+// lose is a test of its own.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "advise/verdict.h"
+#include "base/error.h"
+
+namespace carrel::tools {
+namespace {
+
+struct Result {
+  std::string name;
+  double cpu;
+  double rss;
+  double spread = 0.005;
+};
+
+Json interval(double middle, double spread) {
+  return {{"median", middle}, {"low", middle * (1 - spread)}, {"high", middle * (1 + spread)}};
+}
+
+Json comparison(const std::vector<Result>& results, double noise) {
+  Json allocators = Json::array();
+  for (const Result& result : results) {
+    const Json ratios = {{"cpu_s", interval(result.cpu, result.spread)},
+                         {"tail_ns", interval(result.cpu, result.spread)},
+                         {"peak_rss_bytes", interval(result.rss, result.spread)}};
+    allocators.push_back({{"name", result.name},
+                          {"path", "/lib/lib" + result.name + ".so"},
+                          {"metrics", ratios},
+                          {"ratios", ratios}});
+  }
+  return {{"baseline", results.front().name},
+          {"runs", 7},
+          {"noise", {{"cpu_s", noise}, {"peak_rss_bytes", noise}, {"tail_ns", noise}}},
+          {"allocators", allocators}};
+}
+
+Json document(double share) {
+  Json out = {{"program", {{"command", {"server", "two words"}}}},
+              {"provenance", {{"allocator", {{"name", "glibc"}}}}}};
+  out["cpu"] = {{"in_allocator", interval(share, 0.1)},
+                {"by", "samples"},
+                {"samples", 1000},
+                {"samples_in_allocator", static_cast<int>(1000 * share)},
+                {"seen", 1.0},
+                {"agree", true}};
+  return out;
+}
+
+Json verdict(double share, const std::vector<Result>& results, VerdictOptions options = {},
+             double noise = 0.01) {
+  Json measured = document(share);
+  if (!results.empty()) measured["comparison"] = comparison(results, noise);
+  return decide(measured, options);
+}
+
+TEST(Verdict, BelowTheCeilingIsKeepWithoutAnyComparison) {
+  const Json result = verdict(0.01, {});
+  EXPECT_EQ(result.at("action"), "keep");
+  EXPECT_EQ(result.at("exit_code"), kExitKeep);
+  EXPECT_EQ(result.at("allocator"), "glibc");
+  EXPECT_NE(result.at("headline").get<std::string>().find("1.0%"), std::string::npos);
+}
+
+TEST(Verdict, TheUpperBoundOfTheCeilingDecidesNotItsMiddle) {
+  Json measured = document(0.028);  // 0.0252 to 0.0308
+  EXPECT_THROW(decide(measured, {}), UserError);
+}
+
+TEST(Verdict, SwitchesToTheFastestWhenItGainsEnough) {
+  const Json result = verdict(0.2, {{"glibc", 1, 1}, {"carrel", 0.88, 1}, {"jemalloc", 0.95, 1}});
+  EXPECT_EQ(result.at("action"), "switch");
+  EXPECT_EQ(result.at("exit_code"), kExitSwitch);
+  EXPECT_EQ(result.at("allocator"), "carrel");
+  EXPECT_EQ(result.at("use"), "LD_PRELOAD=/lib/libcarrel.so server 'two words'");
+}
+
+TEST(Verdict, RecommendsAnotherWhenCarrelLoses) {
+  const Json result = verdict(0.2, {{"glibc", 1, 1}, {"carrel", 0.93, 1}, {"mimalloc", 0.85, 1}});
+  EXPECT_EQ(result.at("exit_code"), kExitSwitch);
+  EXPECT_EQ(result.at("allocator"), "mimalloc");
+}
+
+TEST(Verdict, RecommendsLeavingCarrelWhenItIsTheOneInUse) {
+  const Json result = verdict(0.2, {{"carrel", 1, 1}, {"glibc", 0.9, 1}, {"jemalloc", 0.97, 1}});
+  EXPECT_EQ(result.at("exit_code"), kExitSwitch);
+  EXPECT_EQ(result.at("current"), "carrel");
+  EXPECT_EQ(result.at("allocator"), "glibc");
+  EXPECT_EQ(result.at("use"), "without a preloaded allocator: the system's own");
+}
+
+TEST(Verdict, KeepsWhenNobodyGainsEnough) {
+  const Json result = verdict(0.2, {{"glibc", 1, 1}, {"carrel", 0.98, 1}, {"jemalloc", 1.1, 1}});
+  EXPECT_EQ(result.at("exit_code"), kExitKeep);
+  EXPECT_EQ(result.at("allocator"), "glibc");
+}
+
+TEST(Verdict, AGainInsideTheNoiseIsInconclusive) {
+  const Json result = verdict(0.2, {{"glibc", 1, 1}, {"carrel", 0.92, 1}}, {}, 0.12);
+  EXPECT_EQ(result.at("exit_code"), kExitInconclusive);
+}
+
+TEST(Verdict, AnIntervalThatReachesOneIsInconclusive) {
+  const Json result = verdict(0.2, {{"glibc", 1, 1}, {"carrel", 0.95, 1, 0.08}});
+  EXPECT_EQ(result.at("exit_code"), kExitInconclusive);
+}
+
+TEST(Verdict, SpeedThatCostsTooMuchMemoryIsPassedOver) {
+  const Json result =
+      verdict(0.2, {{"glibc", 1, 1}, {"mimalloc", 0.85, 2.0}, {"carrel", 0.9, 1.02}});
+  EXPECT_EQ(result.at("allocator"), "carrel");
+  const std::string reason = result.at("reasons").at(0);
+  EXPECT_NE(reason.find("mimalloc"), std::string::npos);
+  EXPECT_NE(reason.find("100.0% more"), std::string::npos);
+}
+
+TEST(Verdict, AmongEqualsTheSmallerWins) {
+  const Json result =
+      verdict(0.2, {{"glibc", 1, 1}, {"carrel", 0.900, 1.2}, {"jemalloc", 0.903, 0.9}});
+  EXPECT_EQ(result.at("allocator"), "jemalloc");
+}
+
+TEST(Verdict, ForMemoryTheCeilingOfCpuTimeDoesNotMatter) {
+  VerdictOptions options;
+  options.goal = Goal::kRss;
+  const Json result = verdict(0.001, {{"glibc", 1, 1}, {"jemalloc", 1.01, 0.7}}, options);
+  EXPECT_EQ(result.at("exit_code"), kExitSwitch);
+  EXPECT_EQ(result.at("allocator"), "jemalloc");
+  EXPECT_EQ(result.at("goal"), "rss");
+}
+
+TEST(Verdict, HardenedIsNamedWithItsPrice) {
+  VerdictOptions options;
+  options.hardened = true;
+  const Json result =
+      verdict(0.2, {{"glibc", 1, 1}, {"carrel", 0.9, 1}, {"scudo", 1.6, 1.1}}, options);
+  EXPECT_EQ(result.at("allocator"), "scudo");
+  EXPECT_NE(result.at("headline").get<std::string>().find("60.0% more"), std::string::npos);
+  EXPECT_EQ(verdict(0.2, {{"glibc", 1, 1}, {"carrel", 0.9, 1}}, options).at("exit_code"),
+            kExitInconclusive);
+}
+
+TEST(Verdict, AReplayThatIsNotFaithfulDecidesNothing) {
+  Json measured = document(0.2);
+  measured["replay"] = comparison({{"glibc", 1, 1}, {"carrel", 0.5, 1}}, 0.01);
+  measured["fidelity"] = {{"within", false}, {"checks", {{{"what", "peak RSS"}, {"ok", false}}}}};
+  EXPECT_EQ(decide(measured, {}).at("exit_code"), kExitInconclusive);
+}
+
+TEST(Verdict, AFailedAllocatorIsADoubtNotAWinner) {
+  Json measured = document(0.2);
+  measured["comparison"] = comparison({{"glibc", 1, 1}, {"carrel", 0.99, 1}}, 0.01);
+  measured["comparison"]["allocators"].push_back(
+      {{"name", "scudo"}, {"failed", "the program ended by signal 11"}});
+  const Json result = decide(measured, {});
+  EXPECT_EQ(result.at("exit_code"), kExitKeep);
+  EXPECT_EQ(result.at("doubts").at(0), "scudo: the program ended by signal 11");
+}
+
+}  // namespace
+}  // namespace carrel::tools

@@ -1,0 +1,30 @@
+# Tests of analysis, report, export, compare and advise. The page is looked at by Chromium.
+find_package(GTest REQUIRED)
+find_package(Python3 3.11 REQUIRED COMPONENTS Interpreter)
+
+add_executable(test_tools_analysis
+  analysis_test.cc advise_measure_test.cc advise_verdict_test.cc)
+target_link_libraries(test_tools_analysis PRIVATE carrel_tools GTest::gtest GTest::gtest_main)
+add_test(NAME tools.analysis COMMAND test_tools_analysis)
+set_tests_properties(tools.analysis PROPERTIES LABELS tools TIMEOUT 120)
+
+# carrel_tool_test(NAME [TIMEOUT seconds] [ARGUMENTS ...])
+function(carrel_tool_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "ARGUMENTS")
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 300)
+  endif()
+  add_test(NAME tools.${name}
+    COMMAND ${Python3_EXECUTABLE} "${CMAKE_CURRENT_SOURCE_DIR}/${name}.py"
+      --carrel "$<TARGET_FILE:carrel_command>" ${arg_ARGUMENTS})
+  set_tests_properties(tools.${name} PROPERTIES
+    LABELS tools TIMEOUT ${arg_TIMEOUT} ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
+endfunction()
+
+carrel_tool_test(report_page_test)
+carrel_tool_test(export_test)
+
+add_test(NAME tools.report_types
+  COMMAND "${CARREL_NODE}" node_modules/typescript/bin/tsc --noEmit
+  WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}/tools/carrel/page")
+set_tests_properties(tools.report_types PROPERTIES LABELS tools TIMEOUT 300)

@@ -1,0 +1,100 @@
+// carrel profile: what a program does with its memory, as an analysis document in a folder.
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "advise/gather.h"
+#include "base/error.h"
+#include "base/interrupt.h"
+#include "cli/command.h"
+#include "launch/preflight.h"
+
+namespace carrel::tools {
+
+namespace {
+
+struct Options {
+  std::string folder = "carrel-profile";
+  std::string allocator = "glibc";
+  std::string max_disk = "2G";
+  std::string stack_interval = "32K";
+  std::vector<std::string>* command = nullptr;
+  bool once = false;
+  bool json = false;
+};
+
+void make_folder(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    throw UserError("cannot make {}: {}; choose another folder with -o", folder, error.message());
+  }
+}
+
+int run(const Options& options) {
+  require_preloadable(preflight(*options.command));
+  catch_interrupts();
+  make_folder(options.folder);
+  const auto say = [](const std::string& line) { fmt::print(stderr, "carrel: {}\n", line); };
+  GatherOptions gather_options;
+  gather_options.command = *options.command;
+  gather_options.allocator = parse_allocator(options.allocator);
+  gather_options.folder = options.folder;
+  gather_options.max_disk = parse_bytes(options.max_disk);
+  gather_options.stack_interval = parse_bytes(options.stack_interval);
+  gather_options.say = say;
+  std::optional<Ceiling> ceiling;
+  if (!options.once) {
+    say("two runs: the first measures CPU time, its output is dropped; the second is recorded");
+    RunOptions run_options;
+    run_options.command = *options.command;
+    run_options.quiet = true;
+    ceiling = measure_ceiling(gather_options.allocator, run_options, 1);
+  }
+  if (interrupted()) throw UserError("interrupted before anything was recorded");
+  Gathered gathered = gather(gather_options);
+  if (ceiling) {
+    add_ceiling(gathered.document, *ceiling,
+                gathered.document.at("provenance").at("allocator").value("name", "?"));
+  }
+  const std::filesystem::path file = std::filesystem::path(options.folder) / kDocumentFile;
+  write_document(gathered.document, file);
+  if (options.json) {
+    fmt::print("{}\n", gathered.document.dump(1, ' ', false, Json::error_handler_t::replace));
+  } else {
+    fmt::print("{}{}: carrel report {} -o report.html draws it\n", overview(gathered.document),
+               file.string(), options.folder);
+  }
+  return kExitOk;
+}
+
+RunFunction setup(CLI::App& command) {
+  auto options = std::make_shared<Options>();
+  command.add_option("-o,--output", options->folder, "the folder to write to")
+      ->capture_default_str();
+  command.add_option("--alloc", options->allocator, "the allocator to run on: NAME or NAME=PATH")
+      ->capture_default_str();
+  command.add_option("--max-disk", options->max_disk, "stop recording at this size (K, M, G)")
+      ->capture_default_str();
+  command
+      .add_option("--stack-interval", options->stack_interval,
+                  "bytes between stacks of a thread; 0: every allocation")
+      ->capture_default_str();
+  command.add_flag("--once", options->once, "run the program only once: no share of CPU time");
+  command.add_flag("--json", options->json, "print the analysis document");
+  options->command = &program_argument(command);
+  return [options] { return run(*options); };
+}
+
+const Registration kRegistration{{20, "profile", "measure what a program does with its memory",
+                                  "carrel profile -o profile -- python3 -c 'print(len([[i] for i "
+                                  "in range(100000)]))'",
+                                  setup}};
+
+}  // namespace
+
+}  // namespace carrel::tools
