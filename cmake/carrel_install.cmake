@@ -1,5 +1,6 @@
 # carrel_install: what `cmake --install` lays down: headers, libraries, licences, the CMake package
-# (find_package(carrel) gives carrel::carrel, carrel::static, carrel::prefixed) and the pkg-config
+# (find_package(carrel) gives carrel::carrel, carrel::static, carrel::prefixed, carrel::secure and
+# carrel::secure-static) and the pkg-config
 # files. The tree may be moved afterwards: every path in it is relative to the file that holds it.
 include(CMakePackageConfigHelpers)
 
@@ -7,7 +8,9 @@ set(carrel_cmake_dir "${CMAKE_INSTALL_LIBDIR}/cmake/carrel")
 set(carrel_pkgconfig_dir "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 set(carrel_made "${CMAKE_CURRENT_BINARY_DIR}/install")
 
-install(TARGETS carrel_shared carrel_static carrel_prefixed EXPORT carrel_targets
+install(TARGETS carrel_shared carrel_static carrel_prefixed
+  carrel_secure_shared carrel_secure_static
+  EXPORT carrel_targets
   LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
   ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(DIRECTORY include/carrel DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"

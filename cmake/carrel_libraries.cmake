@@ -61,8 +61,8 @@ function(carrel_archive name output)
   carrel_public_interface(${name})
 endfunction()
 
-# carrel_override(PREFIX PRESET OUTPUT STATIC_ALIAS SHARED_ALIAS): the archive and the shared library
-# that replace malloc, from the objects PREFIX_core_objects.
+# carrel_override(PREFIX PRESET OUTPUT STATIC_ALIAS SHARED_ALIAS): the archive and the shared
+# library that replace malloc, from the objects PREFIX_core_objects.
 function(carrel_override prefix preset output static_alias shared_alias)
   carrel_object_library(${prefix}_override_objects ${preset} ${carrel_override_sources})
 

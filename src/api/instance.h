@@ -9,7 +9,7 @@
 
 #include <preset.h>
 
-#include "heap/heap.h"
+#include "heap/hardened_heap.h"
 #include "os/linux/linux_os.h"
 
 namespace carrel::core {

@@ -4,8 +4,8 @@
 // Basic design: a span holds a lead of whole granules, the block, rounded up to pages, and at least
 // one page more. The end of the lead and what follows the block are fenced: touching them ends the
 // process. Between the block's last byte and the fence lies a canary, as far as there is room. A
-// freed block is fenced itself and waits among others, to be replaced at random; only then its span
-// goes back to the pool. Every block reads as zero when it is handed out.
+// freed block of up to 64 MiB is fenced itself and waits among others, to be replaced at random;
+// only then its span goes back to the pool. Every block reads as zero when it is handed out.
 //
 // A fence costs a call to the system. Where the system refuses one (too many mappings, on kernels
 // that need one for each), the block goes without. Thread-safe, as heap/large_objects.h.
@@ -27,7 +27,7 @@ class GuardedLarge {
   void initialize(std::uint64_t secret) { secret_ = secret; }
 
   /// Null when memory is exhausted. `size` is at least 1, `alignment` a power of two.
-  void* allocate(std::size_t size, std::size_t alignment, bool) {
+  void* allocate(std::size_t size, std::size_t alignment, bool zero) {
     if (size > kMaxRequestBytes || alignment > kMaxRequestBytes) return nullptr;
     const std::size_t bytes = align_up(size, Os::page_bytes());
     const std::size_t align = alignment <= kGranuleBytes ? 1 : alignment >> kGranuleShift;
@@ -36,8 +36,9 @@ class GuardedLarge {
     const std::size_t granules =
         lead + ((bytes + Os::page_bytes() + kGranuleBytes - 1) >> kGranuleShift);
     if (granules + align > map_.window_granules()) return nullptr;
-    Span* span = pool_.allocate(static_cast<std::uint32_t>(granules),
-                                static_cast<std::uint32_t>(align), SpanState::kLarge);
+    Span* span =
+        pool_.allocate(static_cast<std::uint32_t>(granules), static_cast<std::uint32_t>(align),
+                       SpanState::kLarge, zero ? Density::kSparse : Density::kDense);
     if (span == nullptr) return nullptr;
     span->large_bytes = bytes;
     lead_of(span) = lead;
@@ -110,6 +111,14 @@ class GuardedLarge {
     return target;
   }
 
+  /// Gives freed blocks that are out of reach back to the pool: address space or memory is short.
+  void release_fenced() {
+    for (std::atomic<Span*>& place : fenced_) {
+      Span* span = place.exchange(nullptr, std::memory_order_acq_rel);
+      if (span != nullptr) release(span, span->inline_bits[kAllFenced] != 0);
+    }
+  }
+
   std::size_t count() const { return count_.load(std::memory_order_relaxed); }
   std::size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
@@ -124,6 +133,8 @@ class GuardedLarge {
   static_assert(kWords <= Span::kInlineWords);
 
   static constexpr std::size_t kMaxLead = 4;
+  /// Larger blocks would keep too much address space.
+  static constexpr std::size_t kMostFencedBytes = 64 * kMiB;
 
   /// Different from call to call and from run to run. Not a cipher.
   std::uint64_t random_turn() {
@@ -180,7 +191,8 @@ class GuardedLarge {
   /// Fences a freed block; the one whose place it takes goes back to the pool.
   void put_away(Span* span) {
     if constexpr (kHard.fenced_large != 0) {
-      if (Os::fence(block_of(span), span->large_bytes)) {
+      if (span->large_bytes <= kMostFencedBytes && map_.reserved_at_once() &&
+          Os::fence(block_of(span), span->large_bytes)) {
         span->state = SpanState::kPurging;  // what a second free finds: no block any more
         // Acquire and release: who gets a span sees all that was done to it before.
         Span* left =

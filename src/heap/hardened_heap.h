@@ -7,7 +7,7 @@
 //   |- bin empty or size large: as heap.h    |- quarantine: one goes in, one comes out
 //   `- guard: still zero? mark, canaries     `- thread's bin: push, as heap.h
 //
-// Included by heap.h alone; nothing here is instantiated in the default build.
+// Nothing here is instantiated in the default build.
 #pragma once
 
 #include "heap/heap.h"
@@ -128,9 +128,8 @@ void* Heap<C, Os, Tls>::guarded_aligned_allocate(std::size_t alignment, std::siz
 
 /// Changes a block's size in place if that is possible and keeps little for nothing.
 template <Config C, OsLayer Os, class Tls>
-bool Heap<C, Os, Tls>::resize_guarded(void* block,
+bool Heap<C, Os, Tls>::resize_guarded(void* block, std::uint8_t id,
                                       std::size_t size) requires(C.hardening.check_frees) {
-  const std::uint8_t id = plain_class(map_.class_of(block));
   if (id == kLargeBlock) {
     check_large(block);
     return size > kLargestSlotRequest && large_.resize_in_place(block, size);

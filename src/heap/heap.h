@@ -144,8 +144,9 @@ class Heap {
   void* reallocate(void* block, std::size_t size, std::size_t alignment) {
     if (block == nullptr) return aligned_allocate(alignment, size);
     if constexpr (kHard.check_frees) {
-      if (resize_guarded(block, size)) return block;
-      return move_block(block, plain_class(map_.class_of(block)), size, alignment);
+      const std::uint8_t id = plain_class(map_.class_of(block));
+      if (id == kArenaBlock) return arena_hooks()->reallocate(block, size, alignment);
+      return resize_guarded(block, id, size) ? block : move_block(block, id, size, alignment);
     }
     const std::uint8_t id = plain_class(map_.class_of(block));
     if (CARREL_LIKELY(id - 1u < kClassCount)) {
@@ -321,7 +322,8 @@ class Heap {
   void* guarded_zero_allocate(std::size_t size) requires(C.hardening.check_frees);
   void* guarded_aligned_allocate(std::size_t alignment,
                                  std::size_t size) requires(C.hardening.check_frees);
-  bool resize_guarded(void* block, std::size_t size) requires(C.hardening.check_frees);
+  bool resize_guarded(void* block, std::uint8_t id,
+                      std::size_t size) requires(C.hardening.check_frees);
   void check_size_now(const void* block, std::size_t size) const requires(C.hardening.check_frees);
   void check_alignment_now(const void* block, std::size_t alignment) const
       requires(C.hardening.check_frees);
@@ -351,5 +353,3 @@ class Heap {
 };
 
 }  // namespace carrel::core
-
-#include "heap/hardened_heap.h"

@@ -2,7 +2,7 @@
 // map of who calls what is at the top of heap.h. Included where a heap is instantiated.
 #pragma once
 
-#include "heap/heap.h"
+#include "heap/hardened_heap.h"
 
 namespace carrel::core {
 
@@ -104,6 +104,7 @@ void Heap<C, Os, Tls>::reclaim() {
   ThreadCache* cache = Tls::cache();
   if (cache->attached) flush(*cache);
   release_empty();
+  if constexpr (kHard.fenced_large != 0) large_.release_fenced();
   // Free memory that is resident counts, and may be in pieces that are too short.
   if (pool_.has_hard_limit()) pool_.purge_older_than(0, SIZE_MAX);
 }

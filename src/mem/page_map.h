@@ -81,6 +81,13 @@ class PageMap {
     memset(static_cast<void*>(record_at(address(first))), 0, count * kGranuleRecords);
   }
 
+  /// The same, giving their pages back; false if those are shared with others, or the system
+  /// refuses.
+  bool purge_records(std::size_t first, std::size_t count) {
+    return kGranuleRecords % Os::page_bytes() == 0 &&
+           Os::purge(record_at(address(first)), count * kGranuleRecords);
+  }
+
   /// Release, for those who look at the map without having a block there: they see the
   /// granule's span too. Who has a block got it by something that orders these stores.
   void set_class(std::size_t index, std::uint8_t value) {

@@ -141,7 +141,14 @@ class alignas(64) SlabBin {
     if (slots_held == 0) return 0;
     // A slab whose slots are all held is in no list, and nobody can take it away.
 
-    const std::size_t purged = purge_held(context, slab, info, held);
+    std::size_t purged = purge_held(context, slab, info, held);
+    if constexpr (kHard.check_frees) {
+      // Nothing in it is in use, and all of it reads as zero: as if never used.
+      const std::size_t slab_bytes = std::size_t{info.granules} << kGranuleShift;
+      if (slots_held == info.slots && purged == slab_bytes) {
+        context.map.purge_records(slab->first, slab->count);
+      }
+    }
     context.holes_purged_bytes.fetch_add(purged, std::memory_order_relaxed);
 
     lock_.lock();

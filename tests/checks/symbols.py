@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """symbols: checks what the built libraries export, need and carry.
 
-libcarrel.so exports exactly the names of exported.txt, takes from others only those of
-undefined.txt, needs only libc, and is laid out as cmake/carrel_flags.cmake asks (bound at load,
-never unloaded, no text relocations, no executable stack, little thread-local storage).
+libcarrel.so and libcarrel-secure.so export exactly the names of exported.txt, take from others only
+those of undefined.txt, need only libc, and are laid out as cmake/carrel_flags.cmake asks (bound at
+load, never unloaded, no text relocations, no executable stack, little thread-local storage).
 libcarrel-prefixed.a overrides nothing and defines only names of carrel's own.
 --update rewrites exported.txt and undefined.txt from the library; review the difference.
 """
@@ -150,14 +150,15 @@ def main() -> int:
     arguments = parser.parse_args()
     library = arguments.build / "lib/libcarrel.so"
     archive = arguments.build / "lib/libcarrel-prefixed.a"
-    for path in (library, archive):
+    for path in (library, arguments.build / "lib/libcarrel-secure.so", archive):
         if not path.exists():
             repo.die(NAME, f"{path} is missing; run ./dev build")
     if arguments.update:
         update(library)
-    problems = [f"{library.name}: {problem}"
+    secure = arguments.build / "lib/libcarrel-secure.so"
+    problems = [f"{one.name}: {problem}" for one in (library, secure)
                 for check in (check_exports, check_undefined, check_layout)
-                for problem in sorted(check(library))]
+                for problem in sorted(check(one))]
     problems += [f"{archive.name}: {problem}" for problem in sorted(set(check_prefixed(archive)))]
     return repo.finish(NAME, problems, f"{len(exported(library))} exported, "
                        f"{len(undefined(library))} taken from libc or optional")

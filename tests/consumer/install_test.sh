@@ -18,7 +18,8 @@ for file in include/carrel/{carrel.h,carrel.hpp,control.hpp,arena.hpp,jemalloc_c
   share/man/man3/carrel.3; do
   [[ -f $work/prefix/$file ]] || fail "$file was not installed"
 done
-for file in libcarrel.so libcarrel.so.0 libcarrel.a libcarrel-prefixed.a; do
+for file in libcarrel.so libcarrel.so.0 libcarrel.a libcarrel-prefixed.a libcarrel-secure.so \
+  libcarrel-secure.a; do
   [[ -e $libdir/$file ]] || fail "$file was not installed"
 done
 with_cmake "$work/prefix"

@@ -30,6 +30,8 @@ with_cmake() {
   run "C, shared" "$build/c_shared" shared
   run "C, static" "$build/c_static" static
   run "C, prefixed" "$build/c_prefixed" prefixed
+  run "C, hardened" "$build/c_secure" shared
+  run "C, hardened, static" "$build/c_secure_static" static
   run "C, wholly static" "$build/c_wholly_static" wholly-static
   no_cxx_runtime "$build/c_shared" "$build/c_static" "$build/c_prefixed"
 

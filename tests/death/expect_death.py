@@ -2,9 +2,11 @@
 
 It must end by SIGABRT, with exactly one line on standard error, which names the expected
 error code and the very pointer that the program said it would misuse. Says nothing about
-misuse that is not noticed. Usage: expect_death.py CODE[|CODE...] PROGRAM
+misuse that is not noticed. Usage: expect_death.py CODE[|CODE...] PROGRAM [LIBRARY]
+LIBRARY is preloaded. CODE may be fault: then the program must die of a memory fault, silently.
 """
 
+import os
 import re
 import resource
 import signal
@@ -14,7 +16,8 @@ import sys
 # carrel: error <code>: <text>: pointer 0x<address>...
 MESSAGE = re.compile(r"^carrel: error (?P<code>[a-z-]+): (?P<text>[^:]+): "
                      r"pointer (?P<pointer>0x[0-9a-f]+)\b.*$")
-CODES = ("double-free", "invalid-free", "interior-pointer")
+CODES = ("double-free", "invalid-free", "interior-pointer", "overflow", "underflow",
+         "write-after-free", "size-mismatch", "alignment-mismatch", "fault")
 
 
 def no_core_dump() -> None:
@@ -23,20 +26,27 @@ def no_core_dump() -> None:
 
 
 def main() -> int:
-    if len(sys.argv) != 3:
-        sys.exit("usage: expect_death.py CODE[|CODE...] PROGRAM")
+    if len(sys.argv) not in (3, 4):
+        sys.exit("usage: expect_death.py CODE[|CODE...] PROGRAM [LIBRARY]")
     expected = sys.argv[1].split("|")
     unknown = [code for code in expected if code not in CODES]
     if unknown:
         sys.exit(f"unknown code {unknown[0]}; the codes are {', '.join(CODES)}")
+    environment = dict(os.environ)
+    if len(sys.argv) == 4:
+        environment["LD_PRELOAD"] = sys.argv[3]
     result = subprocess.run([sys.argv[2]], capture_output=True, text=True, timeout=30,
-                            preexec_fn=no_core_dump, check=False)
+                            env=environment, preexec_fn=no_core_dump, check=False)
     print(f"status {result.returncode}\nstdout: {result.stdout}stderr: {result.stderr}")
     misused = re.fullmatch(r"misused (0x[0-9a-f]+)\n", result.stdout)
     if misused is None:
         sys.exit("the program did not get as far as its misuse")
     if result.returncode == 0:
         sys.exit(f"the misuse went unnoticed; expected {sys.argv[1]} and SIGABRT")
+    if expected == ["fault"]:
+        if result.returncode not in (-signal.SIGSEGV, -signal.SIGBUS) or result.stderr:
+            sys.exit(f"ended with status {result.returncode}, not silently by a memory fault")
+        return 0
     if result.returncode != -signal.SIGABRT:
         sys.exit(f"ended with status {result.returncode}, not by SIGABRT")
     lines = result.stderr.splitlines()

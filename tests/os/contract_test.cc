@@ -181,6 +181,30 @@ TYPED_TEST(OsContract, PurgeReachesOverNeighbouringMappings) {
   EXPECT_TRUE(is_zero(p, 4 * page));
 }
 
+// Up to 1 MiB Linux marks pages, beyond it changes the mapping.
+TYPED_TEST(OsContract, FencedMemoryCannotBeReadAndIsZeroAfterwards) {
+  const std::size_t page = this->page();
+  for (const std::size_t bytes : {2 * page, 2 * kMiB}) {
+    char* p = this->map(bytes + 2 * page);
+    this->mark(p, bytes + 2 * page, 7);
+    ASSERT_TRUE(TypeParam::fence(p + page, bytes));
+    EXPECT_TRUE(is_readable(p));
+    EXPECT_FALSE(is_readable(p + page));
+    EXPECT_FALSE(is_readable(p + bytes));
+    EXPECT_TRUE(is_readable(p + page + bytes));
+    // Also over parts that were not fenced, which stay as they are.
+    ASSERT_TRUE(TypeParam::unfence(p, bytes + 2 * page));
+    EXPECT_TRUE(is_zero(p + page, bytes));
+    EXPECT_TRUE(this->has_marks(p, page, 7));
+    EXPECT_NE(p[page + bytes], 0);
+    memset(p, 1, bytes + 2 * page);
+  }
+}
+
+TYPED_TEST(OsContract, RandomWordsDiffer) {
+  EXPECT_NE(TypeParam::random_word(), TypeParam::random_word());
+}
+
 /// Below 2 MiB, exactly one page table, and several of them.
 constexpr std::size_t kMoveSizes[] = {64 * kKiB, kMiB, 2 * kMiB, 6 * kMiB};
 

@@ -61,10 +61,10 @@ struct FakeOsSettings {
   /// Overcommit switched off: usable memory beyond this is refused.
   std::size_t commit_budget_bytes = SIZE_MAX;
 
-  bool refuse_commit = false;      // reservations stay what they are
-  bool ignore_hints = false;       // map() never gives the place that was asked for
-  void* map_place = nullptr;       // where map() puts what has no hint, if that is free
-  bool refuse_purge = false;       // as for locked memory
+  bool refuse_commit = false;  // reservations stay what they are
+  bool ignore_hints = false;   // map() never gives the place that was asked for
+  void* map_place = nullptr;   // where map() puts what has no hint, if that is free
+  bool refuse_purge = false;   // as for locked memory
   void (*during_purge)() = nullptr;
   bool refuse_move_pages = false;  // as before Linux 5.7
   bool refuse_fresh_pages = false;

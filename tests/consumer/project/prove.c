@@ -33,7 +33,8 @@ static const char* file_of(const char* name) {
 static int is_libcarrel(const char* path) {
   const char* slash = strrchr(path, '/');
   const char* base = slash != NULL ? slash + 1 : path;
-  return strncmp(base, "libcarrel.so", strlen("libcarrel.so")) == 0;
+  return strncmp(base, "libcarrel.so", strlen("libcarrel.so")) == 0 ||
+         strncmp(base, "libcarrel-secure.so", strlen("libcarrel-secure.so")) == 0;
 }
 
 static void prove_symbol(const char* how, const char* name, const char* program) {
