@@ -73,7 +73,7 @@ pub type Selected = chosen::Selected;
 /// The chosen allocator.
 pub const SELECTED: Selected = chosen::SELECTED;
 
-/// The chosen allocator's name: "carrel", "carrel-secure", "mimalloc", "jemalloc" or "system". It is
+/// The chosen allocator: "carrel", "carrel-secure", "mimalloc", "jemalloc" or "system". It is
 /// "system" too where carrel was asked for on a target that it does not support. What it says holds
 /// only if the program has `global!()`; [`prove`] finds out.
 pub const NAME: &str = chosen::NAME;
