@@ -12,6 +12,7 @@ install(TARGETS carrel_shared carrel_static carrel_prefixed EXPORT carrel_target
   ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(DIRECTORY include/carrel DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
   FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
+install(FILES docs/man/carrel.3 DESTINATION "${CMAKE_INSTALL_MANDIR}/man3")
 install(FILES LICENSE-APACHE LICENSE-MIT DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 
 install(EXPORT carrel_targets NAMESPACE carrel:: FILE carrelTargets.cmake

@@ -15,11 +15,11 @@ namespace core = carrel::core;
 CARREL_EXPORT void malloc_stats() { core::print_statistics(); }
 
 CARREL_EXPORT struct mallinfo2 mallinfo2() {
-  core::HeapStats stats;
-  core::process_stats(stats);
+  carrel_stats stats;
+  core::fill_stats(stats, false);
   struct mallinfo2 info = {};
   // As in glibc, large blocks are counted apart from the arena.
-  info.arena = stats.heap_bytes - stats.large_bytes;
+  info.arena = stats.mapped_bytes - stats.large_bytes;
   info.hblks = stats.large_blocks;
   info.hblkhd = stats.large_bytes;
   info.fsmblks = stats.cached_bytes;
@@ -57,17 +57,19 @@ CARREL_EXPORT int malloc_info(int options, FILE* stream) {
             info.slot_bytes, of_class.slabs, of_class.slabs * info.slots,
             of_class.used_slots - of_class.cached_slots, of_class.cached_slots);
   }
+  carrel_stats totals;
+  core::fill_stats(totals, false);
   fprintf(stream,
-          "</sizes>\n<threads count=\"%zu\"/>\n</heap>\n"
-          "<total type=\"live\" count=\"%zu\" size=\"%zu\"/>\n"
-          "<total type=\"large\" count=\"%zu\" size=\"%zu\"/>\n"
-          "<total type=\"cached\" size=\"%zu\"/>\n<total type=\"free\" size=\"%zu\"/>\n"
-          "<system type=\"current\" size=\"%zu\"/>\n<system type=\"touched\" size=\"%zu\"/>\n"
-          "<system type=\"purged\" size=\"%zu\"/>\n<system type=\"metadata\" size=\"%zu\"/>\n"
+          "</sizes>\n<threads count=\"%lu\"/>\n</heap>\n"
+          "<total type=\"live\" count=\"%lu\" size=\"%lu\"/>\n"
+          "<total type=\"large\" count=\"%lu\" size=\"%lu\"/>\n"
+          "<total type=\"cached\" size=\"%lu\"/>\n<total type=\"free\" size=\"%lu\"/>\n"
+          "<system type=\"current\" size=\"%lu\"/>\n<system type=\"touched\" size=\"%lu\"/>\n"
+          "<system type=\"purged\" size=\"%lu\"/>\n<system type=\"metadata\" size=\"%lu\"/>\n"
           "</malloc>\n",
-          stats.threads, stats.live_blocks, stats.live_bytes, stats.large_blocks, stats.large_bytes,
-          stats.cached_bytes, stats.free_bytes, stats.heap_bytes, stats.touched_bytes,
-          stats.purged_bytes, stats.metadata_bytes);
+          totals.threads, totals.live_blocks, totals.live_bytes, totals.large_blocks,
+          totals.large_bytes, totals.cached_bytes, totals.free_bytes, totals.mapped_bytes,
+          totals.touched_bytes, totals.purged_bytes, totals.metadata_bytes);
   return ferror(stream) != 0 ? -1 : 0;
 }
 

@@ -401,6 +401,15 @@ TEST(Arena, StatisticsOfTheProcessIncludeThem) {
   EXPECT_NE(json.find("\"arenas\":[\n{\"arena\":"), std::string::npos);
 }
 
+TEST(Arena, GlibcsFunctionsCountThem) {
+  carrel::Arena arena;
+  const struct mallinfo2 before = mallinfo2();
+  for (int i = 0; i < 1000; ++i) (void)arena.allocate(4096);
+  const struct mallinfo2 during = mallinfo2();
+  EXPECT_EQ(during.uordblks - before.uordblks, 1000u * 4096u);
+  EXPECT_EQ(during.arena, during.uordblks + during.fordblks);
+}
+
 TEST(Arena, PurgeReturnsWhatADestroyedOneHad) {
   carrel_purge();
   const std::uint64_t before = carrel::control("stats.resident_bytes");

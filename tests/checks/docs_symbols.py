@@ -59,6 +59,18 @@ def check(path: Path, symbols: set[str], known: set[str], problems: list[str]) -
     return names
 
 
+def check_man_page(problems: list[str]) -> None:
+    """Every function that carrel.h declares stands in the synopsis of carrel(3)."""
+    header = (repo.ROOT / "include/carrel/carrel.h").read_text(encoding="utf-8")
+    functions = set(re.findall(r"^CARREL_API [^;(]*?\b(carrel_\w+)\(", header, re.MULTILINE))
+    page = (repo.ROOT / "docs/man/carrel.3").read_text(encoding="utf-8")
+    synopsis = page.split(".SH DESCRIPTION")[0]
+    if len(functions) < 10:
+        problems.append("include/carrel/carrel.h: its functions could not be read")
+    problems += [f"docs/man/carrel.3: its synopsis lacks {name}"
+                 for name in sorted(functions) if f"{name}(" not in synopsis]
+
+
 def main() -> int:
     symbols = declared() | {line for _, line in repo.data_lines("docs_words.txt")}
     known = commands()
@@ -66,9 +78,10 @@ def main() -> int:
         repo.die("docs", "cannot read carrel.h or ./dev")
     problems: list[str] = []
     names = 0
-    documents = [path for path in repo.files() if path.suffix == ".md"]
+    documents = [path for path in repo.files() if path.suffix == ".md" or path.parent.name == "man"]
     for path in documents:
         names += check(path, symbols, known, problems)
+    check_man_page(problems)
     return repo.finish("docs", problems, f"{names} names in {len(documents)} documents")
 
 

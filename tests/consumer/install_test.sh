@@ -14,7 +14,8 @@ run "install" cmake --install "$build" --prefix "$work/first"
 # Nothing in the tree may remember where it was installed to.
 mv "$work/first" "$work/prefix"
 libdir=$(dirname "$(find "$work/prefix" -name libcarrel.so)")
-for file in include/carrel/carrel.h include/carrel/carrel.hpp; do
+for file in include/carrel/{carrel.h,carrel.hpp,control.hpp,arena.hpp,jemalloc_compat.h} \
+  share/man/man3/carrel.3; do
   [[ -f $work/prefix/$file ]] || fail "$file was not installed"
 done
 for file in libcarrel.so libcarrel.so.0 libcarrel.a libcarrel-prefixed.a; do

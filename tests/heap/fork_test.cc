@@ -47,24 +47,32 @@ TEST_F(ForkTest, OthersWaitWhileTheProcessForks) {
   EXPECT_TRUE(done);
 }
 
-TEST_F(ForkTest, NothingIsOutOfThePoolMeanwhile) {
-  // What another thread is giving back at that moment would be lost to the child.
+TEST_F(ForkTest, WaitsForWhatIsBeingGivenBack) {
+  // What is out of the pool or of a slab at that moment would be lost to the child.
+  static std::atomic<bool> purging;
+  static std::atomic<int> forks;
+  purging = false;
+  forks = 0;
+  std::vector<char*> small = allocate_many(3000, 256);
+  for (std::size_t i = 1; i < small.size(); ++i) heap_->free(small[i]);
   heap_->free(allocate(8 * kMiB));
-  heap_->purge();
-  const PoolTotals quiet = heap_->pool().totals();
-  std::atomic<bool> done{false};
-  std::thread purger([&] {
-    while (!done) heap_->purge();
-  });
-  for (int i = 0; i < 2000; ++i) {
-    heap_->free(allocate(8 * kMiB));
+  FakeOs::settings.during_purge = [] {
+    const int before = forks;
+    purging = true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_EQ(forks, before);
+  };
+  std::thread forker([&] {
+    while (!purging) std::this_thread::yield();
     heap_->before_fork();
-    const PoolTotals totals = heap_->pool().totals();
-    EXPECT_EQ(totals.added - totals.free, quiet.added - quiet.free);
+    ++forks;
     heap_->after_fork_in_parent();
-  }
-  done = true;
-  purger.join();
+  });
+  heap_->purge();
+  forker.join();
+  FakeOs::settings.during_purge = nullptr;
+  EXPECT_GE(FakeOs::calls(OsCall::kPurge), 2u) << "the slab's holes and the large block";
+  heap_->free(small[0]);
   expect_clean();
 }
 

@@ -239,6 +239,7 @@ void FakeOs::unmap(void* p, std::size_t bytes) {
 bool FakeOs::purge(void* p, std::size_t bytes) {
   ErrnoKeeper keeper;
   record(OsCall::kPurge, p, bytes);
+  if (settings.during_purge != nullptr) settings.during_purge();
   Guard guard(state_lock);
   if (!check_range(OsCall::kPurge, p, bytes)) return false;
   if (refused(settings.refuse_purge)) return false;

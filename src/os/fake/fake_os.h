@@ -65,6 +65,7 @@ struct FakeOsSettings {
   bool ignore_hints = false;       // map() never gives the place that was asked for
   void* map_place = nullptr;       // where map() puts what has no hint, if that is free
   bool refuse_purge = false;       // as for locked memory
+  void (*during_purge)() = nullptr;
   bool refuse_move_pages = false;  // as before Linux 5.7
   bool refuse_fresh_pages = false;
   bool refuse_fences = false;
