@@ -120,9 +120,9 @@ def micro(allocators: list[str], rounds: int, quick: bool) -> None:
     middle = {name: {b: median(samples[name][b]) for b in benchmarks} for name in allocators}
     rows = [(b, [f"{middle[name][b] / 1000:.2f}" for name in allocators]) for b in benchmarks]
     best = {b: min(middle[name][b] for name in allocators) for b in benchmarks}
-    rows.append(("geometric mean over the best", [
-        f"{math.exp(sum(math.log(middle[n][b] / best[b]) for b in benchmarks) / len(benchmarks)):.2f}"
-        for n in allocators]))
+    over_best = {name: math.exp(sum(math.log(middle[name][b] / best[b]) for b in benchmarks)
+                                / len(benchmarks)) for name in allocators}
+    rows.append(("geometric mean over the best", [f"{over_best[name]:.2f}" for name in allocators]))
     table(f"criterion medians in microseconds, {rounds} rounds", allocators, rows)
 
 

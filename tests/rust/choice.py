@@ -4,8 +4,8 @@
 A program is built and run with each feature; two features at once are compile errors, whose text is
 compared with choice.txt (--update rewrites it). jemalloc takes minutes of processor time to build:
 only --all runs it. No library for MSVC need be at hand: the guard is expanded with that target's
-own cfg values by `rustc --target x86_64-pc-windows-msvc`, without any crate, and what cargo would build
-there comes from `cargo metadata --filter-platform`.
+own cfg values by `rustc --target x86_64-pc-windows-msvc`, without any crate, and what cargo would
+build there comes from `cargo metadata --filter-platform`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@
 //! ```
 //!
 //! The program is then built with `--features carrel-select/carrel`, or `/carrel-secure`,
-//! `/mimalloc`, `/jemalloc`, `/system`; with none of them the system's allocator stays. Asking for two is a compile error
-//! that says which two. A program that offers the choice to its own users forwards the features:
+//! `/mimalloc`, `/jemalloc`, `/system`; with none of them the system's allocator stays. Asking for
+//! two is a compile error that says which two. A program that offers the choice to its own users
+//! forwards the features:
 //!
 //! ```toml
 //! [features]
@@ -72,9 +73,9 @@ pub type Selected = chosen::Selected;
 /// The chosen allocator.
 pub const SELECTED: Selected = chosen::SELECTED;
 
-/// The chosen allocator's name: "carrel", "carrel-secure", "mimalloc", "jemalloc" or "system". It is "system" too
-/// where carrel was asked for on a target that it does not support. What it says holds only if the
-/// program has `global!()`; [`prove`] finds out.
+/// The chosen allocator: "carrel", "carrel-secure", "mimalloc", "jemalloc" or "system". It is
+/// "system" too where carrel was asked for on a target that it does not support. What it says holds
+/// only if the program has `global!()`; [`prove`] finds out.
 pub const NAME: &str = chosen::NAME;
 
 /// Makes the chosen allocator the program's global one. Once in a program, in any module of any of

@@ -1,4 +1,5 @@
-//! The allocator of the benchmarks: what carrel-select was told, or snmalloc, which it doesn't know.
+//! The allocator of the benchmarks: what carrel-select was told, or snmalloc, which it doesn't
+//! know.
 
 #[cfg(not(feature = "snmalloc"))]
 carrel_select::global!();
