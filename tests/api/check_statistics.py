@@ -36,7 +36,8 @@ def check_json(text: str) -> int:
     expect(document["schema_version"] == 1, "schema_version is not 1")
     totals, classes = document["totals"], document["classes"]
     expect(set(document) == {"schema", "schema_version", "carrel_version", "totals", "classes",
-                             "shards", "threads", "options"}, f"members {sorted(document)}")
+                             "shards", "threads", "arenas", "options"},
+           f"members {sorted(document)}")
     expect(totals["live_blocks"] >= SMALL_BLOCKS + 1, "fewer live blocks than the program holds")
     expect(totals["large_bytes"] == LARGE_BYTES, f"large_bytes {totals['large_bytes']}")
     held = next(entry for entry in classes if entry["block_bytes"] == 512)
@@ -45,6 +46,7 @@ def check_json(text: str) -> int:
     expect(live + totals["large_bytes"] == totals["live_bytes"], "classes don't add up to live")
     expect(len(document["shards"]) == totals["shards"], "as many shards as totals says")
     expect(len(document["threads"]) == totals["threads"], "as many threads as totals says")
+    expect(len(document["arenas"]) == totals["arenas"], "as many arenas as totals says")
     cached = sum(thread["cached_bytes"] for thread in document["threads"])
     expect(cached == totals["cached_bytes"], f"threads cache {cached}")
     expect(document["options"]["huge_pages"] in ("auto", "never"), "options.huge_pages")
