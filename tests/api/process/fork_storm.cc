@@ -23,7 +23,11 @@ constexpr int kSlots = 512;
 constexpr int kLeastForks = 100;
 constexpr int kChildSeconds = 20;
 
-std::atomic<char*> slots[kSlots];
+// Who owns a block must be settled at a fork, as in any program: the kernel copies one page after
+// another while other threads go on. So the lock is held for an exchange, and across a fork;
+// malloc and free are called outside of it, at any moment.
+pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER;
+char* slots[kSlots];
 std::atomic<bool> stop{false};
 std::atomic<int> forks{0};
 
@@ -56,10 +60,19 @@ void check_and_free(char* block) {
   free(block);
 }
 
+/// Puts a block into a slot and returns what was there.
+char* swap_in(char*& slot, char* block) {
+  pthread_mutex_lock(&slots_lock);
+  char* before = slot;
+  slot = block;
+  pthread_mutex_unlock(&slots_lock);
+  return before;
+}
+
 void exchange(uint64_t* random, int rounds) {
   for (int i = 0; i < rounds; ++i) {
     char* mine = make_block(random);
-    check_and_free(slots[next_random(random) % kSlots].exchange(mine));
+    check_and_free(swap_in(slots[next_random(random) % kSlots], mine));
   }
 }
 
@@ -83,7 +96,7 @@ void worker(uint64_t seed) {
     for (std::thread& thread : threads) thread.join();
   }
   // All that the parent's threads left in the slots is now this process's to free.
-  for (std::atomic<char*>& slot : slots) check_and_free(slot.exchange(nullptr));
+  for (char*& slot : slots) check_and_free(swap_in(slot, nullptr));
   if (depth > 0) {
     const pid_t grandchild = fork();
     CHECK(grandchild >= 0);
@@ -126,6 +139,10 @@ int main(int argc, char** argv) {
   fprintf(stderr, "replay: %s %ld %llu\n", argv[0], seconds, static_cast<unsigned long long>(seed));
   // A program's own handlers may allocate, before and after, in the parent and the child.
   CHECK_EQ(pthread_atfork(allocate_in_handler, allocate_in_handler, allocate_in_handler), 0);
+  CHECK_EQ(pthread_atfork([] { pthread_mutex_lock(&slots_lock); },
+                          [] { pthread_mutex_unlock(&slots_lock); },
+                          [] { pthread_mutex_unlock(&slots_lock); }),
+           0);
   std::vector<std::thread> workers;
   for (uint64_t w = 1; w <= kWorkers; ++w) workers.emplace_back(worker, seed * 100 + w);
   std::vector<std::thread> forkers;
@@ -134,7 +151,7 @@ int main(int argc, char** argv) {
   for (std::thread& thread : forkers) thread.join();
   stop = true;
   for (std::thread& thread : workers) thread.join();
-  for (std::atomic<char*>& slot : slots) check_and_free(slot.exchange(nullptr));
+  for (char*& slot : slots) check_and_free(swap_in(slot, nullptr));
   fprintf(stderr, "%d forks\n", forks.load());
   return 0;
 }
