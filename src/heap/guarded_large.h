@@ -11,17 +11,17 @@
 // that need one for each), the block goes without. Thread-safe, as heap/large_objects.h.
 #pragma once
 
-#include "base/report.h"
-#include "mem/span_pool.h"
+#include "heap/large_objects.h"
 
 namespace carrel::core {
 
 template <OsLayer Os>
-class GuardedLarge {
+class GuardedLarge : public LargeBlocks<Os> {
+  using Base = LargeBlocks<Os>;
+  using Base::bytes_, Base::map_, Base::moved_, Base::pool_;
+
  public:
-  constexpr GuardedLarge(PageMap<Os>& map, SpanPool<Os>& pool) : map_(map), pool_(pool) {}
-  GuardedLarge(const GuardedLarge&) = delete;
-  GuardedLarge& operator=(const GuardedLarge&) = delete;
+  constexpr GuardedLarge(PageMap<Os>& map, SpanPool<Os>& pool) : Base(map, pool) {}
 
   /// Before the first block.
   void initialize(std::uint64_t secret) { secret_ = secret; }
@@ -52,14 +52,13 @@ class GuardedLarge {
     const std::size_t index = span->first + lead;
     map_.granule(index).span = span;
     map_.set_class(index, kLargeBlock);
-    count_.fetch_add(1, std::memory_order_relaxed);
-    bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    this->count_in(bytes);
     return block;
   }
 
   /// `block` is one of ours and points to a granule's start.
   void free(void* block) {
-    Span* span = claim(block);
+    Span* span = this->claim(block);
     check_canary(span);
     put_away(span);
   }
@@ -91,11 +90,10 @@ class GuardedLarge {
   /// be done here, with the block left as it was.
   void* grow_by_moving(void* block, std::size_t size, std::size_t alignment) {
     Span* old = map_.span_of(block);
-    if (old->large_bytes < kMoveBytes || moved_.load(std::memory_order_relaxed) >= kMaxMoved) {
-      return nullptr;
-    }
+    if (!this->worth_moving(old)) return nullptr;
     check_canary(old);
-    if (alignment < kPageTableBytes) alignment = kPageTableBytes;  // whole tables move at once
+    // Whole page tables move at once.
+    if (alignment < Base::kPageTableBytes) alignment = Base::kPageTableBytes;
     void* target = allocate(size, alignment, false);
     if (target == nullptr) return nullptr;
     Span* span = map_.span_of(target);
@@ -107,7 +105,7 @@ class GuardedLarge {
     moved_.fetch_add(1, std::memory_order_relaxed);
     clear_beyond(span, size_of(old), old->large_bytes);  // the old canary came along
     set_size(span, size);
-    put_away(claim(block));
+    put_away(this->claim(block));
     return target;
   }
 
@@ -119,14 +117,8 @@ class GuardedLarge {
     }
   }
 
-  std::size_t count() const { return count_.load(std::memory_order_relaxed); }
-  std::size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
-
  private:
   static constexpr Hardening kHard = hardening_of<Os>();
-  static constexpr std::size_t kMoveBytes = 256 * kKiB;
-  static constexpr std::size_t kPageTableBytes = 2 * kMiB;
-  static constexpr std::size_t kMaxMoved = 4096;
 
   // A large span has no slots: its bitmap words hold what only this file knows.
   enum Word : std::uint8_t { kSize, kLead, kAllFenced, kWords };
@@ -176,18 +168,6 @@ class GuardedLarge {
     if (size < end) memset(block_of(span) + size, 0, end - size);
   }
 
-  /// Takes a live block out of the program's hands.
-  Span* claim(void* block) {
-    if (CARREL_UNLIKELY(map_.exchange_class(map_.index_of(block), kNotOurs) != kLargeBlock)) {
-      Report<Os>::double_free(block);  // another thread was quicker
-    }
-    Span* span = map_.span_of(block);
-    if (span->moved_pages) moved_.fetch_sub(1, std::memory_order_relaxed);
-    count_.fetch_sub(1, std::memory_order_relaxed);
-    bytes_.fetch_sub(span->large_bytes, std::memory_order_relaxed);
-    return span;
-  }
-
   /// Fences a freed block; the one whose place it takes goes back to the pool.
   void put_away(Span* span) {
     if constexpr (kHard.fenced_large != 0) {
@@ -213,14 +193,9 @@ class GuardedLarge {
     pool_.release(span, all_fenced);
   }
 
-  PageMap<Os>& map_;
-  SpanPool<Os>& pool_;
   std::uint64_t secret_ = 0;
   std::atomic<Span*> fenced_[kHard.fenced_large == 0 ? 1 : kHard.fenced_large] = {};
   std::atomic<std::uint64_t> turns_{0};
-  std::atomic<std::size_t> count_{0};  // statistics
-  std::atomic<std::size_t> bytes_{0};
-  std::atomic<std::size_t> moved_{0};
 };
 
 }  // namespace carrel::core

@@ -148,7 +148,7 @@ void Heap<C, Os, Tls>::relieve(ThreadCache& cache) {
   const std::uint32_t tick = purger_.ticks();
   if (cache.attached && cache.last_relief_tick != tick) {
     cache.last_relief_tick = tick;
-    keeper_.flush(cache);
+    flush(cache);
   }
   if (relief_tick_.exchange(tick, std::memory_order_relaxed) == tick) return;
   release_empty();

@@ -13,12 +13,61 @@
 
 namespace carrel::core {
 
+/// What large blocks have in common, in every build: where they come from, how they are counted.
 template <OsLayer Os>
-class LargeObjects {
+class LargeBlocks {
  public:
-  constexpr LargeObjects(PageMap<Os>& map, SpanPool<Os>& pool) : map_(map), pool_(pool) {}
-  LargeObjects(const LargeObjects&) = delete;
-  LargeObjects& operator=(const LargeObjects&) = delete;
+  LargeBlocks(const LargeBlocks&) = delete;
+  LargeBlocks& operator=(const LargeBlocks&) = delete;
+
+  std::size_t count() const { return count_.load(std::memory_order_relaxed); }
+  std::size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+
+ protected:
+  /// Below this, copying is as fast as three calls to the system.
+  static constexpr std::size_t kMoveBytes = 256 * kKiB;
+  static constexpr std::size_t kPageTableBytes = 2 * kMiB;
+  /// Each moved block costs the process two of its mappings while it lives.
+  static constexpr std::size_t kMaxMoved = 4096;
+
+  constexpr LargeBlocks(PageMap<Os>& map, SpanPool<Os>& pool) : map_(map), pool_(pool) {}
+
+  /// Whether to move this block's pages instead of copying.
+  bool worth_moving(const Span* span) const {
+    return span->large_bytes >= kMoveBytes && moved_.load(std::memory_order_relaxed) < kMaxMoved;
+  }
+
+  void count_in(std::size_t bytes) {
+    count_.fetch_add(1, std::memory_order_relaxed);
+    bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  }
+
+  /// Takes a live block out of the program's hands.
+  Span* claim(void* block) {
+    if (CARREL_UNLIKELY(map_.exchange_class(map_.index_of(block), kNotOurs) != kLargeBlock)) {
+      Report<Os>::double_free(block);  // another thread was quicker
+    }
+    Span* span = map_.span_of(block);
+    if (span->moved_pages) moved_.fetch_sub(1, std::memory_order_relaxed);
+    count_.fetch_sub(1, std::memory_order_relaxed);
+    bytes_.fetch_sub(span->large_bytes, std::memory_order_relaxed);
+    return span;
+  }
+
+  PageMap<Os>& map_;
+  SpanPool<Os>& pool_;
+  std::atomic<std::size_t> count_{0};  // statistics
+  std::atomic<std::size_t> bytes_{0};
+  std::atomic<std::size_t> moved_{0};
+};
+
+template <OsLayer Os>
+class LargeObjects : public LargeBlocks<Os> {
+  using Base = LargeBlocks<Os>;
+  using Base::bytes_, Base::map_, Base::moved_, Base::pool_;
+
+ public:
+  constexpr LargeObjects(PageMap<Os>& map, SpanPool<Os>& pool) : Base(map, pool) {}
 
   /// Null when memory is exhausted. `size` is at least 1, `alignment` a power of two.
   void* allocate(std::size_t size, std::size_t alignment, bool zero) {
@@ -35,22 +84,12 @@ class LargeObjects {
     span->large_bytes = bytes;
     if (zero || hardening_of<Os>().zero_freed) pool_.zero(span, bytes);
     map_.set_class(span->first, kLargeBlock);
-    count_.fetch_add(1, std::memory_order_relaxed);
-    bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    this->count_in(bytes);
     return map_.address(span->first);
   }
 
   /// `block` is one of ours and points to a granule's start.
-  void free(void* block) {
-    if (CARREL_UNLIKELY(map_.exchange_class(map_.index_of(block), kNotOurs) != kLargeBlock)) {
-      Report<Os>::double_free(block);  // another thread was quicker
-    }
-    Span* span = map_.span_of(block);
-    if (span->moved_pages) moved_.fetch_sub(1, std::memory_order_relaxed);
-    count_.fetch_sub(1, std::memory_order_relaxed);
-    bytes_.fetch_sub(span->large_bytes, std::memory_order_relaxed);
-    pool_.release(span);
-  }
+  void free(void* block) { pool_.release(this->claim(block)); }
 
   /// Changes a block's size without moving it; false if that cannot be done, or would keep
   /// more than twice the memory that is needed.
@@ -72,10 +111,9 @@ class LargeObjects {
   /// be done here, with the block left as it was.
   void* grow_by_moving(void* block, std::size_t size, std::size_t alignment) {
     Span* old = map_.span_of(block);
-    if (old->large_bytes < kMoveBytes || moved_.load(std::memory_order_relaxed) >= kMaxMoved) {
-      return nullptr;
-    }
-    if (alignment < kPageTableBytes) alignment = kPageTableBytes;  // whole tables move at once
+    if (!this->worth_moving(old)) return nullptr;
+    // Whole page tables move at once.
+    if (alignment < Base::kPageTableBytes) alignment = Base::kPageTableBytes;
     void* target = allocate(size, alignment, false);
     if (target == nullptr) return nullptr;
     if (!Os::move_pages(block, target, old->large_bytes)) {
@@ -89,21 +127,6 @@ class LargeObjects {
   }
 
   static std::size_t size_of(const Span* span) { return span->large_bytes; }
-  std::size_t count() const { return count_.load(std::memory_order_relaxed); }
-  std::size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
-
- private:
-  /// Below this, copying is as fast as three calls to the system.
-  static constexpr std::size_t kMoveBytes = 256 * kKiB;
-  static constexpr std::size_t kPageTableBytes = 2 * kMiB;
-  /// Each moved block costs the process two of its mappings while it lives.
-  static constexpr std::size_t kMaxMoved = 4096;
-
-  PageMap<Os>& map_;
-  SpanPool<Os>& pool_;
-  std::atomic<std::size_t> count_{0};  // statistics
-  std::atomic<std::size_t> bytes_{0};
-  std::atomic<std::size_t> moved_{0};
 };
 
 }  // namespace carrel::core
