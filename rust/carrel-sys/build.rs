@@ -16,12 +16,13 @@ use std::env;
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
-    println!("cargo:rustc-check-cfg=cfg(carrel_installed)");
+    println!("cargo:rustc-check-cfg=cfg(carrel_installed, carrel_supported)");
     println!("cargo:rerun-if-env-changed={}", installed::LIB_DIR);
     println!("cargo:rerun-if-env-changed={}", installed::INCLUDE_DIR);
     if !is_supported() {
         return;
     }
+    println!("cargo:rustc-cfg=carrel_supported");
     let choice = Choice {
         overrides: env::var_os("CARGO_FEATURE_OVERRIDE").is_some(),
         secure: env::var_os("CARGO_FEATURE_SECURE").is_some(),
@@ -55,7 +56,7 @@ impl Choice {
     }
 }
 
-/// The same condition as in src/lib.rs.
+/// The targets that carrel runs on: `cfg(carrel_supported)` in the crate.
 fn is_supported() -> bool {
     let cfg = |name: &str| env::var(format!("CARGO_CFG_{name}")).unwrap_or_default();
     cfg("TARGET_OS") == "linux"

@@ -30,68 +30,27 @@
 #![no_std]
 
 /// Whether this crate has any functions on the target it is compiled for.
-pub const SUPPORTED: bool = cfg!(all(
-    not(miri),
-    target_os = "linux",
-    target_pointer_width = "64",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-));
+pub const SUPPORTED: bool = cfg!(carrel_supported); // see is_supported() in build.rs
 
 /// Whether the hardened build is compiled in: the feature `secure`.
 pub const SECURE: bool = SUPPORTED && cfg!(feature = "secure");
 
 mod guard;
 
-#[cfg(all(
-    not(miri),
-    target_os = "linux",
-    target_pointer_width = "64",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
+#[cfg(carrel_supported)]
 mod arenas;
-#[cfg(all(
-    not(miri),
-    target_os = "linux",
-    target_pointer_width = "64",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
+#[cfg(carrel_supported)]
 pub use arenas::*;
-#[cfg(all(
-    not(miri),
-    target_os = "linux",
-    target_pointer_width = "64",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
+#[cfg(carrel_supported)]
 mod bindings;
-#[cfg(all(
-    not(miri),
-    target_os = "linux",
-    target_pointer_width = "64",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
+#[cfg(carrel_supported)]
 pub use bindings::*;
-#[cfg(all(
-    not(miri),
-    target_os = "linux",
-    target_pointer_width = "64",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
+#[cfg(carrel_supported)]
 mod control;
-#[cfg(all(
-    not(miri),
-    target_os = "linux",
-    target_pointer_width = "64",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
+#[cfg(carrel_supported)]
 pub use control::*;
 
-#[cfg(all(
-    feature = "override",
-    not(miri),
-    target_os = "linux",
-    target_pointer_width = "64",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
+#[cfg(all(carrel_supported, feature = "override"))]
 mod overrides;
 
 #[cfg(doctest)]
