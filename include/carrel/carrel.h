@@ -76,7 +76,8 @@ CARREL_API size_t carrel_usable_size(const void* block);
  * more. Returns `size` itself when no allocation of it could succeed. */
 CARREL_API size_t carrel_good_size(size_t size);
 
-/* Gives back what the calling thread caches and every page that holds no live block, now.
+/* Gives back what the calling thread caches and every page that holds no live block, now; in
+ * arenas, slabs that hold no live block.
  * Returns the bytes handed to the operating system. */
 CARREL_API size_t carrel_purge(void);
 
@@ -143,7 +144,7 @@ CARREL_API void* carrel_arena_realloc(carrel_arena* arena, void* block, size_t s
 CARREL_API carrel_arena* carrel_arena_of(const void* block);
 
 /* The arena's number in the names of controls: arena.NUMBER.live_bytes. A number is used again
- * after its arena was destroyed. */
+ * after its arena was destroyed. UINT32_MAX for a null pointer. */
 CARREL_API uint32_t carrel_arena_number(const carrel_arena* arena);
 
 /* The most bytes of address space that the arena may take: slabs of 64 KiB and more, and large
@@ -165,8 +166,8 @@ CARREL_API carrel_result carrel_arena_stats_read(carrel_arena* arena, carrel_are
                                                  size_t size);
 
 /* Calls visit(context, block, size) for every live block, with its usable size, until it
- * returns 0. The arena is locked meanwhile: `visit` must not allocate from it, free its blocks
- * or end it, directly or by waiting for a thread that does; the rest of carrel it may use. */
+ * returns 0. The arena is locked meanwhile: `visit` must not use an arena, read statistics or
+ * fork, directly or by waiting for a thread that does; carrel_usable_size and the heap it may. */
 CARREL_API carrel_result carrel_arena_walk(carrel_arena* arena,
                                            int (*visit)(void* context, void* block, size_t size),
                                            void* context);
@@ -186,7 +187,7 @@ typedef struct carrel_stats {
   uint64_t cached_bytes;            /* free blocks in thread caches */
   uint64_t active_bytes;            /* address space of slabs and large blocks */
   uint64_t slab_bytes;              /* of it in slabs */
-  uint64_t large_bytes;             /* of it in large blocks */
+  uint64_t large_bytes;             /* in large blocks, rounded up to pages */
   uint64_t large_blocks;            /* how many these are */
   uint64_t mapped_bytes;            /* obtained from the system for blocks */
   uint64_t free_bytes;              /* of it in no slab, no large block and no arena */

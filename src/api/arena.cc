@@ -35,11 +35,25 @@ void fill(carrel_arena_stats& stats, const ArenaTotals& totals) {
            .allocations = totals.allocations};
 }
 
+/// What `attempt` returns; once more after making room, unless the arena itself is why it is null.
+template <class Attempt>
+void* with_room(ProcessArena& arena, std::size_t size, Attempt attempt) {
+  void* block = attempt();
+  if (CARREL_LIKELY(block != nullptr) || arena.refuses(size)) return block;
+  process_heap.make_room();
+  return attempt();
+}
+
 constexpr ArenaHooks kHooks = {
     .free = [](void* block) { arenas().free(block); },
     .usable_size = [](const void* block) { return arenas().usable_size(block); },
-    .reallocate = [](void* block, std::size_t size,
-                     std::size_t alignment) { return arenas().reallocate(block, size, alignment); },
+    .reallocate =
+        [](void* block, std::size_t size, std::size_t alignment) {
+          ProcessArena* arena = arenas().arena_of(block);
+          if (arena == nullptr) Report<LinuxOs>::invalid_free(block);
+          return with_room(*arena, size > alignment ? size : alignment,
+                           [&] { return arenas().reallocate(block, size, alignment); });
+        },
     .release_empty = [] { arenas().release_empty(); },
     .before_fork = [] { arenas().before_fork(); },
     .after_fork = [](bool in_child) { arenas().after_fork(in_child); },
@@ -98,10 +112,8 @@ void* refuse() {
 
 void* allocate(carrel_arena* arena, std::size_t size, std::size_t alignment, bool zero) {
   if (arena == nullptr) return refuse();
-  void* block = from_handle(arena)->allocate(size, alignment, zero);
-  if (CARREL_UNLIKELY(block == nullptr) && process_heap.make_room()) {
-    block = from_handle(arena)->allocate(size, alignment, zero);
-  }
+  void* block = with_room(*from_handle(arena), size > alignment ? size : alignment,
+                          [&] { return from_handle(arena)->allocate(size, alignment, zero); });
   return CARREL_LIKELY(block != nullptr) ? block : out_of_memory();
 }
 
@@ -125,7 +137,8 @@ carrel_result carrel_arena_destroy(carrel_arena* arena) {
 }
 
 carrel_result carrel_arena_reset(carrel_arena* arena) {
-  if (arena == nullptr) return CARREL_BAD_ARGUMENT;
+  core::ArenaTotals totals;
+  if (arena == nullptr || !core::from_handle(arena)->totals(totals)) return CARREL_BAD_ARGUMENT;
   core::arenas().reset(*core::from_handle(arena));
   return CARREL_OK;
 }
@@ -135,6 +148,7 @@ void* carrel_arena_alloc(carrel_arena* arena, size_t size) {
 }
 
 void* carrel_arena_calloc(carrel_arena* arena, size_t count, size_t size) {
+  if (arena == nullptr) return core::refuse();
   size_t bytes = 0;
   if (__builtin_mul_overflow(count, size, &bytes)) return core::out_of_memory();
   return core::allocate(arena, bytes, core::kSlotAlignment, true);
@@ -156,6 +170,7 @@ carrel_arena* carrel_arena_of(const void* block) {
 }
 
 uint32_t carrel_arena_number(const carrel_arena* arena) {
+  if (arena == nullptr) return UINT32_MAX;
   return reinterpret_cast<const core::ProcessArena*>(arena)->id();
 }
 

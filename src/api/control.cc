@@ -56,8 +56,9 @@ constexpr Control kHeapControls[] = {
      },
      nullptr},
     {"heap.purge",
-     "gives back what the calling thread caches and every page that holds no live block", "",
-     CARREL_CTL_ACTION, nullptr,
+     "gives back what the calling thread caches and every page that holds no live block; of "
+     "arenas, every slab",
+     "", CARREL_CTL_ACTION, nullptr,
      [] {
        process_heap.purge();
        return CARREL_OK;

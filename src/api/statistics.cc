@@ -38,7 +38,7 @@ void fill_stats(carrel_stats& stats, bool resident) {
   stats.live_bytes = heap.live_bytes;
   stats.live_blocks = heap.live_blocks;
   stats.cached_bytes = heap.cached_bytes;
-  stats.active_bytes = heap.slab_bytes + heap.large_bytes;
+  stats.active_bytes = heap.heap_bytes > heap.free_bytes ? heap.heap_bytes - heap.free_bytes : 0;
   stats.slab_bytes = heap.slab_bytes;
   stats.large_bytes = heap.large_bytes;
   stats.large_blocks = heap.large_blocks;
@@ -65,7 +65,6 @@ void fill_stats(carrel_stats& stats, bool resident) {
     ArenaTotals sum;
     stats.arenas = arenas->totals(sum);
     stats.arena_bytes = sum.span_bytes;
-    stats.active_bytes += sum.span_bytes;
     stats.live_bytes += sum.live_bytes;
     stats.live_blocks += sum.live_blocks;
   }

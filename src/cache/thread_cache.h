@@ -30,6 +30,9 @@ struct CacheBin {
   std::uint32_t capacity() const { return static_cast<std::uint32_t>(ceiling - floor); }
 };
 
+/// No bin is larger.
+inline constexpr std::uint32_t kMostBinSlots = 1024;
+
 /// Bins 0 to 63 by class (0 and 63 are no class: never anything in them), then those of
 /// foreign groups, which are indexed by the class map's value.
 inline constexpr std::uint32_t kCacheBinCount = 0x80 + kFirstUngroupedClass;
@@ -43,6 +46,7 @@ struct CacheLimits {
       std::size_t slots = bytes_per_class / kClasses[id].slot_bytes;
       if (slots < min_slots) slots = min_slots;
       if (slots > max_slots_all) slots = max_slots_all;
+      if (slots > kMostBinSlots) slots = kMostBinSlots;
       max_slots[id] = static_cast<std::uint16_t>(slots);
     }
   }

@@ -68,34 +68,33 @@ class Arena {
     return block;
   }
 
-  /// Gives a block back that lies in `span`; the span, if the caller must give it back now.
-  Span* free(Span* span, void* block) {
-    Span* empty = nullptr;
-    {
-      LockGuard guard(lock_);
-      if (CARREL_UNLIKELY(!owns(span))) Report<Os>::double_free(block);
-      if (span->state == SpanState::kLarge) {
-        if (CARREL_UNLIKELY(block != start_of(span))) Report<Os>::interior_pointer(block);
-        large_.remove(span);
-        live_bytes_ -= span->large_bytes;
-        empty = span;
-      } else {
-        empty = put(span, block);
-      }
-      --live_blocks_;
-      if (empty != nullptr) disown(empty);
-    }
-    return empty;
-  }
-
-  void give_back(Span* span) {
-    if (span->state == SpanState::kSlab) unmake_slab(span, context_.metadata);
-    context_.pool.release(span);
-  }
-
-  /// Bytes that may be used in a block that lies in `span`.
-  std::size_t usable_size(const Span* span, const void* block) {
+  /// Gives a block back that lies in `span`. True if a span went back to the pool with it;
+  /// keep_time() is called before that. All under the lock, here and below: a fork in between
+  /// would lose the span to the child.
+  template <class KeepTime>
+  bool free(Span* span, void* block, KeepTime keep_time) {
     LockGuard guard(lock_);
+    if (CARREL_UNLIKELY(!owns(span))) Report<Os>::double_free(block);
+    Span* empty = span;
+    if (span->state == SpanState::kLarge) {
+      if (CARREL_UNLIKELY(block != start_of(span))) Report<Os>::interior_pointer(block);
+      large_.remove(span);
+      live_bytes_ -= span->large_bytes;
+    } else {
+      empty = put(span, block);
+    }
+    --live_blocks_;
+    if (empty == nullptr) return false;
+    disown(empty);
+    keep_time();
+    if (empty->state == SpanState::kSlab) unmake_slab(empty, context_.metadata);
+    context_.pool.release(empty);
+    return true;
+  }
+
+  /// Bytes that may be used in a live block that lies in `span`: the caller's own, so that none of
+  /// what is read here changes meanwhile.
+  std::size_t usable_size(const Span* span, const void* block) const {
     if (CARREL_UNLIKELY(!owns(span))) Report<Os>::invalid_free(block);
     if (span->state == SpanState::kLarge) return span->large_bytes;
     return kClasses[span->size_class].slot_bytes;
@@ -124,43 +123,41 @@ class Arena {
 
   /// Gives every block back at once: the cost is that of the spans. Returns the spans.
   std::size_t reset() {
+    LockGuard guard(lock_);
     Span* spans = nullptr;
-    {
-      Span** end = &spans;
-      LockGuard guard(lock_);
-      for (std::uint8_t id = 1; id <= kClassCount; ++id) {
-        take_all(bins_[id].open, end);
-        take_all(bins_[id].full, end);
-      }
-      take_all(large_, end);
-      live_bytes_ = live_blocks_ = 0;
+    Span** end = &spans;
+    for (std::uint8_t id = 1; id <= kClassCount; ++id) {
+      take_all(bins_[id].open, end);
+      take_all(bins_[id].full, end);
     }
+    take_all(large_, end);
+    live_bytes_ = live_blocks_ = 0;
     return give_back_all(spans);
   }
 
-  /// Gives back the slabs that hold nothing.
+  /// Gives back the slabs that hold nothing. Not while the arena is in use, perhaps by a walk
+  /// whose visitor led here.
   void release_empty() {
+    if (!lock_.try_lock()) return;
     Span* empties = nullptr;
-    {
-      LockGuard guard(lock_);
-      for (std::uint8_t id = 1; id <= kClassCount; ++id) {
-        for (Span* slab = bins_[id].open.front(); slab != nullptr;) {
-          Span* next = slab->next;
-          if (slab->free_slots == kClasses[id].slots) {
-            bins_[id].open.remove(slab);
-            disown(slab);
-            slab->next = empties;
-            empties = slab;
-          }
-          slab = next;
+    for (std::uint8_t id = 1; id <= kClassCount; ++id) {
+      for (Span* slab = bins_[id].open.front(); slab != nullptr;) {
+        Span* next = slab->next;
+        if (slab->free_slots == kClasses[id].slots) {
+          bins_[id].open.remove(slab);
+          disown(slab);
+          slab->next = empties;
+          empties = slab;
         }
+        slab = next;
       }
     }
     give_back_all(empties);
+    lock_.unlock();
   }
 
   /// Calls visit(start, bytes) for every live block until it returns false. The arena stands
-  /// still meanwhile: visit must not use it.
+  /// still meanwhile: visit must not use any arena, nor wait for who does.
   template <class Visit>
   void walk(Visit visit) {
     LockGuard guard(lock_);
@@ -182,10 +179,11 @@ class Arena {
   void* find(const void* address, std::size_t& bytes) {
     LockGuard guard(lock_);
     const std::size_t index = context_.map.index_of(address);
-    if (context_.map.class_of(address) == kArenaBlock) {
-      Span* span = context_.map.granule(index).span;
-      if (span->state == SpanState::kSlab)
-        return owns(span) ? find_slot(span, address, bytes) : nullptr;
+    if (index < context_.map.granule_count() && context_.map.class_seen_at(index) == kArenaBlock) {
+      const Span* span = context_.map.granule(index).span;
+      if (span != nullptr && owns(span) && span->state == SpanState::kSlab) {
+        return find_slot(span, address, bytes);
+      }
     }
     for (const Span* span = large_.front(); span != nullptr; span = span->next) {
       if (index < span->first || index - span->first >= span->count) continue;
@@ -201,6 +199,13 @@ class Arena {
     LockGuard guard(lock_);
     if (in_use_) limit_bytes_ = bytes;
     return in_use_;
+  }
+
+  /// Whether the arena itself is why so large a block cannot be had from it.
+  bool refuses(std::size_t size) {
+    LockGuard guard(lock_);
+    const std::size_t least = size > kMaxSlotBytes ? size : kGranuleBytes;
+    return !in_use_ || size > kMaxRequestBytes || !may_take(align_up(least, kGranuleBytes));
   }
 
   /// False for one that is destroyed.

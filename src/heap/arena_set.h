@@ -59,7 +59,7 @@ class ArenaSet {
     if (context_.map.class_of(block) != kArenaBlock) return nullptr;
     return by_id(context_.map.span_of(block)->arena);
   }
-  /// Null if there is none of this number, or it is destroyed.
+  /// Null if there was never one of this number; it may be destroyed.
   Arena<Os>* by_id(std::size_t id) const {
     return id < made_.load(std::memory_order_acquire) ? table_[id] : nullptr;
   }
@@ -69,11 +69,9 @@ class ArenaSet {
   void free(void* block) {
     Arena<Os>* arena = arena_of(block);
     if (arena == nullptr) Report<Os>::double_free(block);
-    Span* empty = arena->free(context_.map.span_of(block), block);
-    if (empty == nullptr) return;
-    purger_.keep_time();
-    arena->give_back(empty);
-    purger_.poll();
+    const bool gave_back =
+        arena->free(context_.map.span_of(block), block, [this] { purger_.keep_time(); });
+    if (gave_back) purger_.poll();
   }
 
   std::size_t usable_size(const void* block) {

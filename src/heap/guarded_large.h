@@ -2,7 +2,7 @@
 // for a while after they were freed.
 //
 // Basic design: a span holds a lead of whole granules, the block, rounded up to pages, and at least
-// one page more. The end of the lead and what follows the block are fenced: touching them ends the
+// one page more. The lead and what follows the block are fenced: touching them ends the
 // process. Between the block's last byte and the fence lies a canary, as far as there is room. A
 // freed block of up to 64 MiB is fenced itself and waits among others, to be replaced at random;
 // only then its span goes back to the pool. Every block reads as zero when it is handed out.
@@ -42,12 +42,16 @@ class GuardedLarge : public LargeBlocks<Os> {
     if (span == nullptr) return nullptr;
     span->large_bytes = bytes;
     lead_of(span) = lead;
-    pool_.zero(span, (lead << kGranuleShift) + bytes);
     char* block = block_of(span);
-    const bool front = Os::fence(block - kGranuleBytes, kGranuleBytes);
+    // All of a short lead is fenced, so that nothing in it stays resident or is written to; of a
+    // long one, which only a large alignment asks for, the end.
+    const bool whole = lead <= kMaxLead;
+    const std::size_t fenced = whole ? lead << kGranuleShift : kGranuleBytes;
+    const bool front = Os::fence(block - fenced, fenced);
+    pool_.zero(span, (lead << kGranuleShift) + bytes, static_cast<std::uint32_t>(lead));
     const bool tail =
         Os::fence(block + bytes, static_cast<std::size_t>(end_of(span) - block) - bytes);
-    span->inline_bits[kAllFenced] = front && tail ? 1 : 0;
+    span->inline_bits[kAllFenced] = whole && front && tail ? 1 : 0;
     set_size(span, size);
     const std::size_t index = span->first + lead;
     map_.granule(index).span = span;
@@ -76,14 +80,14 @@ class GuardedLarge : public LargeBlocks<Os> {
     const std::size_t bytes = align_up(size, Os::page_bytes());
     const auto room = static_cast<std::size_t>(end_of(span) - block_of(span)) - Os::page_bytes();
     if (bytes > room || bytes < old_bytes / 2) return false;
-    char* start = block_of(span);
-    if (bytes > old_bytes && !Os::unfence(start + old_bytes, bytes - old_bytes)) return false;
-    if (bytes < old_bytes && !Os::fence(start + bytes, old_bytes - bytes)) return false;
-    clear_beyond(span, size < size_of(span) ? size : size_of(span), bytes);
-    bytes_.fetch_add(bytes - old_bytes, std::memory_order_relaxed);
-    span->large_bytes = bytes;
-    set_size(span, size);
-    return true;
+    return change_size(span, size, bytes);
+  }
+
+  /// Makes a live block shorter, however much that keeps for nothing; false if the system refuses.
+  bool shrink_in_place(void* block, std::size_t size) {
+    Span* span = map_.span_of(block);
+    check_canary(span);
+    return change_size(span, size, align_up(size, Os::page_bytes()));
   }
 
   /// Moves a block to a longer span without copying; null if that does not pay or cannot
@@ -161,6 +165,19 @@ class GuardedLarge : public LargeBlocks<Os> {
       Report<Os>::overflow(block_of(span), around.data());
     }
   }
+  /// Moves the fence behind a block; `bytes` is `size` rounded up to pages.
+  bool change_size(Span* span, std::size_t size, std::size_t bytes) {
+    const std::size_t old_bytes = span->large_bytes;
+    char* start = block_of(span);
+    if (bytes > old_bytes && !Os::unfence(start + old_bytes, bytes - old_bytes)) return false;
+    if (bytes < old_bytes && !Os::fence(start + bytes, old_bytes - bytes)) return false;
+    clear_beyond(span, size < size_of(span) ? size : size_of(span), bytes);
+    bytes_.fetch_add(bytes - old_bytes, std::memory_order_relaxed);
+    span->large_bytes = bytes;
+    set_size(span, size);
+    return true;
+  }
+
   /// Zeroes what lies between a block's size and its last page's end, canary included.
   void clear_beyond(Span* span, std::size_t size, std::size_t bytes) {
     const std::size_t old_end = align_up(size, Os::page_bytes());

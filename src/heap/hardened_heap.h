@@ -142,6 +142,19 @@ bool Heap<C, Os, Tls>::resize_guarded(void* block, std::uint8_t id,
   return true;
 }
 
+/// Makes a block shorter in place, however much that keeps for nothing.
+template <Config C, OsLayer Os, class Tls>
+bool Heap<C, Os, Tls>::shrink_guarded(void* block, std::uint8_t id,
+                                      std::size_t size) requires(C.hardening.check_frees) {
+  if (size == 0) size = 1;
+  if (id != kLargeBlock) {
+    guard_.shrink(map_, block, id, size);
+    return true;
+  }
+  if constexpr (kHard.guard_large) return large_.shrink_in_place(block, size);
+  return true;
+}
+
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::check_size_now(const void* block, std::size_t size) const
     requires(C.hardening.check_frees) {

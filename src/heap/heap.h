@@ -161,6 +161,12 @@ class Heap {
     return move_block(block, id, size, alignment);
   }
 
+  /// Whether a block can stay where it is, shorter, for want of memory to move it.
+  bool stays(void* block, std::uint8_t id, std::size_t size) {
+    if constexpr (kHard.check_frees) return shrink_guarded(block, id, size);
+    return true;
+  }
+
   /// The rest of reallocate.
   CARREL_INLINE void* move_block(void* block, std::uint8_t id, std::size_t size,
                                  std::size_t alignment) {
@@ -170,7 +176,7 @@ class Heap {
       if (moved != nullptr) return moved;
     }
     void* target = aligned_allocate(alignment, size);
-    if (target == nullptr) return size <= old_bytes ? block : nullptr;
+    if (target == nullptr) return size <= old_bytes && stays(block, id, size) ? block : nullptr;
     memcpy(target, block, size < old_bytes ? size : old_bytes);
     free(block);
     return target;
@@ -210,7 +216,11 @@ class Heap {
     if (!ready()) return 0;
     ThreadCache* cache = Tls::cache();
     if (cache->attached) flush(*cache);
-    if constexpr (!kHard.isolate_classes) release_empty();
+    if constexpr (!kHard.isolate_classes) {
+      release_empty();
+    } else if (const ArenaHooks* arenas = arena_hooks()) {
+      arenas->release_empty();  // whose slabs no class keeps
+    }
     return purger_.purge_all();
   }
 
@@ -220,13 +230,8 @@ class Heap {
     if (cache->attached) flush(*cache);
   }
 
-  /// Where a limit refused memory: gives back what can be given back, so that one more try may
-  /// succeed. False where there is no limit.
-  bool make_room() {
-    if (!pool_.has_hard_limit()) return false;
-    reclaim();
-    return true;
-  }
+  /// Where memory was refused: gives back what can be given back, so that one more try may succeed.
+  void make_room() { reclaim(); }
 
   /// Called on the way out of a thread: gives its cache back.
   void detach_thread(ThreadCache* cache) {
@@ -323,6 +328,8 @@ class Heap {
   void* guarded_aligned_allocate(std::size_t alignment,
                                  std::size_t size) requires(C.hardening.check_frees);
   bool resize_guarded(void* block, std::uint8_t id,
+                      std::size_t size) requires(C.hardening.check_frees);
+  bool shrink_guarded(void* block, std::uint8_t id,
                       std::size_t size) requires(C.hardening.check_frees);
   void check_size_now(const void* block, std::size_t size) const requires(C.hardening.check_frees);
   void check_alignment_now(const void* block, std::size_t alignment) const

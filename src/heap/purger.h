@@ -35,14 +35,14 @@ class Purger {
   /// Reads the clock, before something is released. A heap that is too small to give anything back,
   /// as a small program's, never asks for the time.
   void keep_time() {
-    if (context_.pool.totals().added < start_granules_ || !update_clock()) return;
+    if (context_.pool.added_granules() < start_granules_ || !update_clock()) return;
     tick_unserved_.store(true, std::memory_order_relaxed);
   }
 
   /// Called now and then from slow paths, without locks: keeps the clock, and starts the
   /// helper or does a share of its work.
   void poll() {
-    if (context_.pool.totals().added < start_granules_) return;
+    if (context_.pool.added_granules() < start_granules_) return;
     keep_time();
     const bool new_tick = tick_unserved_.load(std::memory_order_relaxed);
     if (helper_running_.load(std::memory_order_seq_cst)) return;

@@ -59,7 +59,8 @@ void for_each_cached(const ThreadCache& cache, Visit visit) {
     const std::uint8_t id = plain_class(static_cast<std::uint8_t>(index));
     if (id == 0 || id > kClassCount) continue;
     const std::uint32_t blocks = cache.bins[index].size();
-    if (blocks != 0) visit(id, blocks);
+    // More than fit: its owner was replacing the array.
+    if (blocks != 0 && blocks <= kMostBinSlots) visit(id, blocks);
   }
 }
 

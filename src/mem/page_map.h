@@ -126,6 +126,9 @@ class PageMap {
     if (count == 0) return;
     visit(reinterpret_cast<const char*>(class_map_), align_up(count, page));
     visit(reinterpret_cast<const char*>(granules_), align_up(count * sizeof(Granule), page));
+    if constexpr (kHasRecords) {
+      visit(reinterpret_cast<const char*>(records_), align_up(count * kGranuleRecords, page));
+    }
   }
 
   bool reserved_at_once() const { return reserved_; }

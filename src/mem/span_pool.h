@@ -16,8 +16,10 @@
 #include "mem/free_spans.h"
 #include "mem/metadata_arena.h"
 #include "mem/page_map.h"
+#include "mem/pool_limits.h"
 #include "mem/pool_totals.h"
 #include "mem/span.h"
+#include "mem/stale.h"
 
 namespace carrel::core {
 
@@ -37,6 +39,7 @@ class SpanPool {
   Span* allocate(std::uint32_t count, std::uint32_t align_granules, SpanState state,
                  Density density = Density::kDense) {
     CountingLockGuard guard(lock_, events_.contended);
+    if (!could_fit(count)) return nullptr;
     const std::uint32_t slack = align_granules - 1;
     Span* span = find(count + slack);
     if (span == nullptr) {
@@ -106,6 +109,7 @@ class SpanPool {
   bool grow_in_place(Span* span, std::uint32_t new_count) {
     LockGuard guard(lock_);
     const std::uint32_t extra = new_count - span->count;
+    if (!could_fit(extra)) return false;
     Span* after = free_span_starting_at(span->first + span->count);
     if (after == nullptr || after->count < extra) {
       if (span->first + span->count + (after == nullptr ? 0 : after->count) != end_ ||
@@ -159,17 +163,17 @@ class SpanPool {
   /// the lock: the spans are out of the pool meanwhile.
   std::size_t purge_older_than(std::uint8_t age, std::size_t limit) {
     std::size_t purged = 0;
+    std::size_t resume = 0;
     while (purged < limit) {
-      Span* batch[kPurgeBatch];
-      std::size_t batch_size = 0;
+      StaleBatch batch;
       LockGuard out_of_the_pool(purging_);
       {
         LockGuard guard(lock_);
-        batch_size = take_stale(age, batch);
+        take_stale(age, batch, resume);
       }
-      if (batch_size == 0) break;
+      if (batch.size == 0) break;
       std::size_t given_back = 0;
-      for (std::size_t i = 0; i < batch_size; ++i) given_back += purge_span(batch[i]);
+      for (std::size_t i = 0; i < batch.size; ++i) given_back += purge_span(batch.spans[i]);
       if (given_back == 0) break;  // the system refuses: locked memory
       purged += given_back;
     }
@@ -177,9 +181,10 @@ class SpanPool {
   }
 
   /// Makes a span in use read as zero and says so to its owner: writes what is small,
-  /// gives back and refaults what is large.
-  void zero(Span* span, std::size_t byte_count) {
-    for (std::uint32_t i = 0; i < span->count; ++i) {
+  /// gives back and refaults what is large. From granule `from` of the span on, up to byte
+  /// `byte_count` of it.
+  void zero(Span* span, std::size_t byte_count, std::uint32_t from = 0) {
+    for (std::uint32_t i = from; i < span->count; ++i) {
       if (map_.granule(span->first + i).touched_tick == 0) continue;
       std::uint32_t run = 1;
       while (i + run < span->count && map_.granule(span->first + i + run).touched_tick != 0) ++run;
@@ -270,16 +275,14 @@ class SpanPool {
 
   /// From now on used_granules() never exceeds `hard`; beyond `soft`, over_soft_limit() says so.
   /// In bytes; SIZE_MAX for none.
-  void set_limits(std::size_t soft, std::size_t hard) {
-    soft_limit_granules_.store(soft >> kGranuleShift, std::memory_order_relaxed);
-    hard_limit_granules_.store(hard >> kGranuleShift, std::memory_order_relaxed);
-  }
+  void set_limits(std::size_t soft, std::size_t hard) { limits_.set(soft, hard); }
   bool over_soft_limit() const {
-    return used_granules() > soft_limit_granules_.load(std::memory_order_relaxed);
+    return CARREL_UNLIKELY(limits_.has_soft()) && limits_.over_soft(used_granules());
   }
-  bool has_hard_limit() const {
-    return hard_limit_granules_.load(std::memory_order_relaxed) != SIZE_MAX >> kGranuleShift;
-  }
+  bool has_hard_limit() const { return limits_.has_hard(); }
+
+  /// How large the heap is, in granules.
+  std::size_t added_granules() const { return added_granules_.load(std::memory_order_relaxed); }
 
   PoolEvents events() {
     LockGuard guard(lock_);
@@ -297,7 +300,6 @@ class SpanPool {
   }
 
  private:
-  static constexpr std::size_t kPurgeBatch = 8;
   static constexpr std::uint32_t kMinExtension = 1 * kMiB >> kGranuleShift;
   static constexpr std::uint32_t kMaxExtension = 64 * kMiB >> kGranuleShift;
   /// Writing costs about 0.1 ns a byte, giving back and faulting again some 0.2 to 0.5 ns:
@@ -307,12 +309,17 @@ class SpanPool {
   std::uint8_t now() const { return tick_.load(std::memory_order_relaxed); }
   static std::size_t bytes(const Span* span) { return std::size_t{span->count} << kGranuleShift; }
 
+  /// Whether the limit leaves room for so many granules at all, whatever is purged: asked before
+  /// the heap is made larger for them.
+  bool could_fit(std::uint32_t count) const {
+    return limits_.leaves_room(added_granules() - free_granules_.load(std::memory_order_relaxed),
+                               count);
+  }
+
   /// Whether the limit allows that this unlinked free span is handed out. Exact: what it asks
   /// changes under the lock only.
   bool may_touch(const Span* span) const {
-    const std::size_t limit = hard_limit_granules_.load(std::memory_order_relaxed);
-    const std::size_t used = used_granules();
-    return used <= limit && span->count - span->touched_count <= limit - used;
+    return limits_.leaves_room(used_granules(), span->count - span->touched_count);
   }
 
   Span* find(std::uint32_t count) {
@@ -483,30 +490,32 @@ class SpanPool {
     return static_cast<std::uint32_t>(wish);
   }
 
-  /// Cuts up to kPurgeBatch runs of stale granules out of the pool.
-  std::size_t take_stale(std::uint8_t age, Span* (&batch)[kPurgeBatch]) {
-    std::size_t size = 0;
+  /// Cuts runs of stale granules out of the pool until the batch is full. In the span that
+  /// contains granule `resume` only what follows it is looked at: what is purged merges with its
+  /// neighbours again, and to begin at the start each time would take quadratic time.
+  void take_stale(std::uint8_t age, StaleBatch& batch, std::size_t& resume) {
     for (std::uint32_t bin = touched_.next_nonempty(0); bin < FreeSpans::kBins;
          bin = touched_.next_nonempty(bin + 1)) {
       for (Span* span = touched_.front(bin); span != nullptr;) {
         Span* next = span->next;
-        Span* stale = cut_stale_run(span, age);
-        if (stale != nullptr) {
-          batch[size++] = stale;
-          if (size == kPurgeBatch) return size;
-          // What was left of the span went into other lists, perhaps before this one;
-          // the next call will meet it.
+        const bool inside = span->first < resume && resume < span->first + span->count;
+        std::uint32_t from = inside ? static_cast<std::uint32_t>(resume - span->first) : 0;
+        // What is left behind a run goes into other lists, perhaps before this one: it is next.
+        while (span != nullptr && (span = cut_stale_run(span, age, from)) != nullptr) {
+          resume = span->first + span->count;
+          batch.add(span);
+          if (batch.full()) return;
+          span = free_span_starting_at(resume);
+          from = 0;
         }
         span = next;
       }
     }
-    return size;
   }
 
-  /// Takes the first stale run out of a linked free span; what lies before and after it
-  /// stays in the pool. Null if nothing in it is stale (or no description is to be had).
-  Span* cut_stale_run(Span* span, std::uint8_t age) {
-    std::uint32_t start = 0;
+  /// Takes the first stale run from granule `start` of a linked free span on; what lies before
+  /// and after it stays in the pool. Null if there is none (or no description is to be had).
+  Span* cut_stale_run(Span* span, std::uint8_t age, std::uint32_t start) {
     while (start < span->count && !is_stale(span->first + start, age)) ++start;
     if (start == span->count) return nullptr;
     std::uint32_t end = start + 1;
@@ -536,10 +545,7 @@ class SpanPool {
 
   bool is_stale(std::uint32_t granule, std::uint8_t age) const {
     const std::uint8_t freed = map_.granule(granule).touched_tick;
-    if (freed == 0) return false;
-    // Ticks run through 1 to 255 and around.
-    const int elapsed = now() >= freed ? now() - freed : now() + 255 - freed;
-    return elapsed >= age;
+    return freed != 0 && ticks_between(freed, now()) >= age;
   }
 
   /// Gives one span's pages back and returns it to the pool; 0 if the system refuses.
@@ -580,8 +586,7 @@ class SpanPool {
   std::atomic<std::uint32_t> small_page_ranges_{0};
   static constexpr std::uint32_t kCollapseTries = 20;
   std::atomic<std::uint32_t> collapse_tries_left_{kCollapseTries};
-  std::atomic<std::size_t> soft_limit_granules_{SIZE_MAX >> kGranuleShift};
-  std::atomic<std::size_t> hard_limit_granules_{SIZE_MAX >> kGranuleShift};
+  PoolLimits limits_;
   // Statistics, written under the lock, read without: relaxed suffices.
   std::atomic<std::size_t> added_granules_{0};
   std::atomic<std::size_t> free_granules_{0};

@@ -97,6 +97,13 @@ class SlotGuard {
     set_live(map.record_at(block), block, id, slot_bytes, slot_bytes - size);
   }
 
+  /// Makes a live block `size` bytes long, or as short as a record can say.
+  void shrink(const Map& map, void* block, std::uint8_t id, std::size_t size) {
+    const std::size_t slot_bytes = kClasses[id].slot_bytes;
+    const std::size_t least = slot_bytes > most_spare(id) ? slot_bytes - most_spare(id) : 0;
+    resize(map, block, id, size > least ? size : least);
+  }
+
   /// Whether all of a slot of this class is known to be zero when it is handed out.
   static constexpr bool reads_as_zero(std::uint8_t id) {
     return kHard.zero_freed && kClasses[id].slot_bytes <= kHard.verify_bytes;

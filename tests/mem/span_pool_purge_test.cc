@@ -128,6 +128,25 @@ TEST_F(SpanPoolPurge, TheOldPartOfAMergedSpanGoesAlone) {
   EXPECT_EQ(FakeOs::calls(OsCall::kPurge), 3u) << "one call for each run";
 }
 
+TEST_F(SpanPoolPurge, EveryOldGranuleOfALongSpanGoesAndNoYoungOne) {
+  constexpr std::uint32_t kEach = 1000;  // more runs than a batch holds
+  std::vector<Span*> spans;
+  for (std::uint32_t i = 0; i < 2 * kEach; ++i) touch(spans.emplace_back(allocate(1)), 'd');
+  allocate(1);
+  std::vector<std::uint32_t> firsts;
+  for (const Span* span : spans) firsts.push_back(span->first);
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    free_at(i % 2 == 0 || i > kEach ? 1 : 14, spans[i]);
+  }
+  pool_.set_tick(15);
+  const std::size_t old = kEach / 2 + 1 + kEach - 1;
+  EXPECT_EQ(pool_.purge_older_than(5, SIZE_MAX), old);
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    ASSERT_EQ(is_resident(firsts[i]), i % 2 != 0 && i <= kEach) << i;
+  }
+  EXPECT_EQ(walk().touched, 2 * kEach - old);
+}
+
 TEST_F(SpanPoolPurge, StopsSoonAfterItsLimit) {
   free_all_at(1, many_used(300, 4));
   pool_.set_tick(30);

@@ -82,6 +82,24 @@ void storm(Shared& shared, std::uint64_t state) {
   carrel_arena_destroy(arena);
 }
 
+/// A block can be made shorter even when there is no memory for a new one; its size is then the
+/// new one for whoever checks.
+void shrink_what_cannot_move() {
+  static void* blocks[1000];
+  for (const std::size_t size : {20000u, 3000u, 100000u, 100u}) {
+    std::size_t count = 0;
+    while (count < 1000 && (blocks[count] = malloc(size)) != nullptr) ++count;
+    for (std::size_t i = 0; i < count; ++i) {
+      memset(blocks[i], static_cast<int>(i), size);
+      void* shorter = realloc(blocks[i], size / 60);
+      CHECK(shorter != nullptr);
+      CHECK_EQ(*static_cast<unsigned char*>(shorter), static_cast<unsigned char>(i));
+      carrel_free_sized(shorter, size / 60);
+    }
+    CHECK_LE(1u, count);
+  }
+}
+
 int hard() {
   const long rss_before_kib = rss_kib();
   static Shared shared;
@@ -118,8 +136,13 @@ int hard() {
   void* large = malloc(40 * kMiB);
   CHECK(large != nullptr);
   memset(large, 1, 40 * kMiB);
+  const std::uint64_t mapped = control("stats.mapped_bytes");
+  CHECK(malloc(400 * kMiB) == nullptr);
+  CHECK(realloc(large, 900 * kMiB) == nullptr);
+  CHECK_EQ(control("stats.mapped_bytes"), mapped);  // what cannot be given is not mapped either
   CHECK(malloc(40 * kMiB) == nullptr);
   CHECK(realloc(large, 90 * kMiB) == nullptr);
+  shrink_what_cannot_move();
   set("option.limit_mib", 0);
   void* beyond = malloc(90 * kMiB);
   CHECK(beyond != nullptr);
