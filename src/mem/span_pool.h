@@ -279,6 +279,9 @@ class SpanPool {
   bool over_soft_limit() const {
     return CARREL_UNLIKELY(limits_.has_soft()) && limits_.over_soft(used_granules());
   }
+  /// Whether memory is short for more than this process: all of it is beyond the soft limit then.
+  void set_memory_short(bool is_short) { limits_.set_short(is_short); }
+  bool memory_is_short() const { return limits_.is_short(); }
   bool has_hard_limit() const { return limits_.has_hard(); }
 
   /// How large the heap is, in granules.
