@@ -18,6 +18,7 @@
 
 #include <cstring>
 
+#include "base/probe.h"
 #include "slab/shards.h"
 
 namespace carrel::core {
@@ -100,6 +101,7 @@ class CacheKeeper {
     }
     const std::uint32_t want = (bin.capacity() + 1) / 2;
     const std::uint32_t got = shards_.take(cache.shard, size_class, bin.floor + want, want);
+    CARREL_PROBE("refill", size_class, got);
     if (got == 0) return nullptr;
     // take() wrote downwards from floor + want: fewer than wanted lie above the floor.
     if (got < want) memmove(bin.floor, bin.floor + (want - got), got * sizeof(void*));
@@ -179,6 +181,7 @@ class CacheKeeper {
   }
 
   void give(ThreadCache& cache, std::uint8_t size_class, void** blocks, std::uint32_t count) {
+    CARREL_PROBE("flush", size_class, count);
     cache.given_bytes += std::size_t{count} * kClasses[size_class].slot_bytes;
     shards_.give(size_class, blocks, count, cache.shard);
   }
