@@ -13,7 +13,7 @@ constinit std::atomic<const ArenaReports*> arena_reports{nullptr};
 void process_stats(HeapStats& stats) {
   if (!process_heap.ready()) return;
   gather_stats(stats, process_heap.shards(), process_heap.registry(), process_heap.large(),
-               process_heap.pool(), process_heap.metadata());
+               process_heap.spans(), process_heap.pool(), process_heap.metadata());
 }
 
 namespace {

@@ -74,8 +74,9 @@ class Heap {
         shards_(context_),
         keeper_(shards_, metadata_, limits_),
         registry_(metadata_),
-        large_(map_, pool_),
-        purger_(context_, shards_, options_) {}
+        spans_(pool_),
+        large_(map_, pool_, spans_),
+        purger_(context_, shards_, spans_, options_) {}
   Heap(const Heap&) = delete;
   Heap& operator=(const Heap&) = delete;
 
@@ -279,6 +280,7 @@ class Heap {
   Large& large() { return large_; }
   const Purger<Os>& purger() const { return purger_; }
   Purger<Os>& purger() { return purger_; }
+  const SpanCache<Os>& spans() const { return spans_; }
 
  private:
   enum State : std::uint32_t { kUntouched, kBusy, kReady };
@@ -349,6 +351,7 @@ class Heap {
   ThreadRegistry<Os> registry_;
   struct NoGuard {};
   [[no_unique_address]] std::conditional_t<kHard.check_frees, SlotGuard<Os>, NoGuard> guard_;
+  SpanCache<Os> spans_;
   Large large_;
   Options options_;
   Purger<Os> purger_;

@@ -43,7 +43,7 @@ void Heap<C, Os, Tls>::free_slow(void* block) {
   if (value == kLargeBlock) {
     check_large(block);
     purger_.keep_time();  // what is released is stamped with it
-    large_.free(block);
+    large_.free(block, Tls::cache()->shard);
     purger_.poll();
     return;
   }
@@ -82,11 +82,12 @@ ThreadCache* Heap<C, Os, Tls>::attach_thread() {
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_large(std::size_t size, std::size_t alignment, bool zero) {
   if (!initialize()) return nullptr;
-  if (CARREL_UNLIKELY(pool_.over_soft_limit())) relieve(*Tls::cache());
-  void* block = large_.allocate(size, alignment, zero);
+  ThreadCache& cache = *Tls::cache();
+  if (CARREL_UNLIKELY(pool_.over_soft_limit())) relieve(cache);
+  void* block = large_.allocate(size, alignment, zero, cache.shard);
   if (CARREL_UNLIKELY(block == nullptr && size <= kMaxRequestBytes)) {
     reclaim();
-    block = large_.allocate(size, alignment, zero);
+    block = large_.allocate(size, alignment, zero, cache.shard);
   }
   CARREL_PROBE("large", block, size);
   return block;
@@ -112,6 +113,7 @@ void Heap<C, Os, Tls>::reclaim() {
 
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::release_empty() {
+  spans_.release_all();
   shards_.for_each_bin([this](SlabBin<Os>& bin, std::uint8_t) { bin.release_empty(context_); });
   if (const ArenaHooks* arenas = arena_hooks()) arenas->release_empty();
 }
@@ -174,7 +176,13 @@ void Heap<C, Os, Tls>::report_misuse(const void* pointer) {
       if (span->state == SpanState::kFree || span->state == SpanState::kPurging) {
         Report<Os>::double_free(pointer);
       }
-      if (span->state == SpanState::kLarge) Report<Os>::interior_pointer(pointer);
+      if (span->state == SpanState::kLarge) {
+        // One that is kept for the next block, or its middle.
+        if (!kHard.guard_large && map_.class_at(span->first) == kNotOurs) {
+          Report<Os>::double_free(pointer);
+        }
+        Report<Os>::interior_pointer(pointer);
+      }
       break;
     }
   }
@@ -265,6 +273,7 @@ void Heap<C, Os, Tls>::before_fork() {
     pool_.purging().unlock();
   }
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.lock(); });
+  spans_.lock();
   pool_.lock();
   metadata_.lock();
 }
@@ -273,6 +282,7 @@ template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::after_fork_in_parent() {
   metadata_.unlock();
   pool_.unlock();
+  spans_.unlock();
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.unlock(); });
   const ArenaHooks* arenas = arena_hooks();
   registry_.unlock();
@@ -284,6 +294,7 @@ template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::after_fork_in_child() {
   metadata_.reset_after_fork();
   pool_.reset_after_fork();
+  spans_.reset_after_fork();
   if (const ArenaHooks* arenas = arena_hooks()) arenas->after_fork(true);
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.reset_after_fork(); });
   registry_.reset_after_fork();

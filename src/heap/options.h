@@ -46,7 +46,7 @@ inline constexpr OptionSpec kOptionTable[] = {
      "1: a helper thread gives memory back also when the program is idle; 0: only calls to "
      "the allocator do"},
     {"cache_kib", &Options::cache_kib, 0, 1'024, false,
-     "KiB a thread may keep cached per size class (at least 2 blocks)"},
+     "KiB a thread may keep cached per size class (at least 8 blocks)"},
     {"shards", &Options::shards, 1, 64, false,
      "sets of slabs that threads are dealt to; by default one per CPU"},
     {"huge_pages", &Options::huge_pages, 0, 1, false,

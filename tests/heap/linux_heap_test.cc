@@ -51,7 +51,7 @@ class OnLinux : public ::testing::Test {
   }
   static HeapStats stats() {
     HeapStats result;
-    gather_stats(result, heap.shards(), heap.registry(), heap.large(), heap.pool(),
+    gather_stats(result, heap.shards(), heap.registry(), heap.large(), heap.spans(), heap.pool(),
                  heap.metadata());
     return result;
   }

@@ -99,7 +99,8 @@ class VirtualThread {
 
 inline HeapStats stats_of(FakeHeap& heap) {
   HeapStats stats;
-  gather_stats(stats, heap.shards(), heap.registry(), heap.large(), heap.pool(), heap.metadata());
+  gather_stats(stats, heap.shards(), heap.registry(), heap.large(), heap.spans(), heap.pool(),
+               heap.metadata());
   return stats;
 }
 
