@@ -30,6 +30,9 @@ struct GlibcInfo {
   Count keepcost;  // bytes that could be given back
 };
 
+template struct GlibcInfo<std::size_t>;
+template struct GlibcInfo<int>;
+
 /// glibc's numbers for mallopt, which programs have compiled in: M_MXFAST is 1, and from
 /// M_ARENA_MAX up to M_TRIM_THRESHOLD there are no gaps.
 constexpr int kMxfast = 1;
