@@ -76,7 +76,7 @@ def groups_of(times: Times) -> dict[str, dict[str, float]]:
     groups: dict[str, list[str]] = {}
     for benchmark in benchmarks:
         groups.setdefault(benchmark.split("/")[0], []).append(benchmark)
-    groups["all"] = benchmarks
+    groups["all"] = [b for b in benchmarks if "_wall/" not in b]
     result = {}
     for group, members in groups.items():
         means = {name: geometric_mean([centre[name][b] for b in members]) for name in times}
@@ -89,7 +89,8 @@ def micro(allocators: list[str], rounds: int, quick: bool, seed: int) -> list[st
     times = collect(allocators, rounds, quick, random.Random(seed))
     rows = [(b, [middle([t / 1000 for t in times[name][b]]) for name in allocators])
             for b in sorted(times[allocators[0]])]
-    title = f"criterion medians in microseconds, median of {rounds} rounds"
+    title = (f"criterion's medians, microseconds of processor time (of wall time where that is "
+             f"said), median of {rounds} rounds")
     table(title, allocators, rows)
     groups = groups_of(times)
     group_rows = [(group, [f"{of[name]:.2f}" for name in allocators])
