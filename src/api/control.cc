@@ -38,7 +38,7 @@ constexpr Control kHeapControls[] = {
     {"version", "of the library that is running", "", CARREL_CTL_TEXT, nullptr, nullptr},
     {"heap.page_bytes", "size of a page of the system", "bytes", CARREL_CTL_NUMBER,
      [](std::uint64_t& value) {
-       value = LinuxOs::page_bytes();
+       value = ProcessOs::page_bytes();
        return CARREL_OK;
      },
      nullptr},

@@ -10,7 +10,7 @@
 
 namespace carrel::core {
 
-template class Heap<kPreset, LinuxOs, ProcessTls>;
+template class Heap<kPreset, ProcessOs, ProcessTls>;
 
 constinit ProcessHeap process_heap;
 
@@ -54,7 +54,7 @@ void complain(TextView key, TextView value, OptionError error) {
     write_value(line, spec, nearest_value(spec, value));
     line << "\n";
   }
-  LinuxOs::write_stderr(line.data(), line.size());
+  ProcessOs::write_stderr(line.data(), line.size());
 }
 
 }  // namespace
@@ -84,7 +84,7 @@ void ProcessTls::after_ready(const Options& options) {
     write_value(line, spec, options.*(spec.field));
   }
   line << "\n";
-  LinuxOs::write_stderr(line.data(), line.size());
+  ProcessOs::write_stderr(line.data(), line.size());
 }
 
 void ProcessTls::read_options(Options& options) {
@@ -92,7 +92,7 @@ void ProcessTls::read_options(Options& options) {
     parse_options(options, carrel_options, complain);
   }
   char text[1024];
-  const std::size_t size = LinuxOs::environment("CARREL_OPTIONS", text, sizeof text);
+  const std::size_t size = ProcessOs::environment("CARREL_OPTIONS", text, sizeof text);
   parse_options(options, TextView(text, size), complain);
 }
 

@@ -14,8 +14,11 @@
 
 namespace carrel::core {
 
+/// The one place that names the operating system; everything else of src/api says ProcessOs.
+using ProcessOs = LinuxOs;
+
 struct ProcessTls;
-using ProcessHeap = Heap<kPreset, LinuxOs, ProcessTls>;
+using ProcessHeap = Heap<kPreset, ProcessOs, ProcessTls>;
 
 struct ProcessTls {
   static ProcessHeap& heap();
@@ -33,7 +36,7 @@ struct ProcessTls {
   [[gnu::tls_model(CARREL_TLS_MODEL)]] static inline constinit thread_local bool exited_ = false;
 };
 
-extern template class Heap<kPreset, LinuxOs, ProcessTls>;
+extern template class Heap<kPreset, ProcessOs, ProcessTls>;
 
 /// Usable from the first instruction of the process on: its constructor is constant.
 [[gnu::visibility("hidden")]] extern constinit ProcessHeap process_heap;

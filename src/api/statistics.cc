@@ -20,11 +20,12 @@ namespace {
 
 void ask_system(carrel_stats& stats) {
   for_each_block_range(process_heap.map(), [&](const char* start, std::size_t bytes) {
-    stats.resident_bytes += LinuxOs::resident_bytes(start, bytes);
+    stats.resident_bytes += ProcessOs::resident_bytes(start, bytes);
   });
   for_each_metadata_range(process_heap.map(), process_heap.shards(), process_heap.metadata(),
                           [&](const char* start, std::size_t bytes) {
-                            stats.metadata_resident_bytes += LinuxOs::resident_bytes(start, bytes);
+                            stats.metadata_resident_bytes +=
+                                ProcessOs::resident_bytes(start, bytes);
                           });
 }
 

@@ -27,9 +27,6 @@ struct LinuxOs {
   static bool unfence(void* p, std::size_t bytes);
   static bool memory_is_short();
   static std::uint64_t random_word();
-
-  /// Bytes of the range that are in memory now, as the kernel says; only for statistics, and
-  /// not part of the contract. 0 where it does not say.
   static std::size_t resident_bytes(const void* p, std::size_t bytes);
 
   static void wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,

@@ -1,9 +1,16 @@
-//! A JSON web service with the allocations of a real one: requests are parsed, looked up in a cache
-//! that fills and is trimmed, rendered, and a background task keeps summaries. `/stats` shows what
-//! the allocator says of itself, `/metrics` the same for Prometheus (carrel only).
+//! A JSON web service with the allocations of a real one: orders are parsed and kept in a
+//! cache that fills and is trimmed, receipts are rendered from a template, and a background task
+//! keeps summaries.
+//!
+//!     POST /order                  an order as JSON; the answer is its receipt as JSON
+//!     GET  /receipt/CUSTOMER       the customer's last order as a page
+//!     GET  /summary                how much of each thing was ordered, renewed now and then
+//!     GET  /stats                  the allocator in numbers, as JSON
+//!     GET  /stats?format=prometheus, or /metrics: the same in Prometheus' text format
 //!
 //! It listens on a port of 127.0.0.1 that the system chooses, prints it, and ends when its input
-//! ends. The allocator is chosen when it is built; the first line proves it.
+//! ends. The allocator is chosen when it is built; the first line proves it. It is an example: no
+//! limits on bodies, no time-outs, no encryption.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -13,11 +20,15 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{HeaderValue, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+
+mod page;
+mod statistics;
 
 #[cfg(not(feature = "snmalloc"))]
 carrel_select::global!();
@@ -85,15 +96,24 @@ fn take_order(state: &State, order: Order) -> Receipt {
     Receipt { customer: order.customer, lines, total, known }
 }
 
-#[cfg(feature = "carrel")]
-fn statistics(path: &str) -> String {
-    let format = if path == "/metrics" { carrel::Format::Prometheus } else { carrel::Format::Json };
-    carrel::stats_text(format)
+/// The page of a customer's last order.
+fn receipt_page(state: &State, customer: &str) -> Option<String> {
+    let customer = customer.replace("%20", " ");
+    let items = state.cache.lock().unwrap().get(&customer)?.clone();
+    Some(page::receipt(&customer, &items))
 }
 
-#[cfg(not(feature = "carrel"))]
-fn statistics(_path: &str) -> String {
-    "{}".into()
+fn typed(mut reply: Reply, content_type: &'static str) -> Reply {
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}
+
+fn statistics_reply(prometheus: bool) -> Reply {
+    if prometheus {
+        typed(reply(StatusCode::OK, statistics::prometheus()), "text/plain; version=0.0.4")
+    } else {
+        typed(reply(StatusCode::OK, statistics::json()), "application/json")
+    }
 }
 
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Reply, Infallible> {
@@ -106,14 +126,27 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Reply, 
             match serde_json::from_slice::<Order>(&body.to_bytes()) {
                 Ok(order) => {
                     let receipt = take_order(&state, order);
-                    reply(StatusCode::OK, serde_json::to_vec(&receipt).unwrap_or_default())
+                    let text = serde_json::to_vec(&receipt).unwrap_or_default();
+                    typed(reply(StatusCode::OK, text), "application/json")
                 }
                 Err(error) => reply(StatusCode::BAD_REQUEST, format!("no order: {error}\n")),
             }
         }
         (&Method::GET, "/summary") => reply(StatusCode::OK, state.summary.lock().unwrap().clone()),
-        (&Method::GET, "/stats" | "/metrics") => reply(StatusCode::OK, statistics(&path)),
-        _ => reply(StatusCode::NOT_FOUND, "POST /order, GET /summary, /stats or /metrics\n"),
+        (&Method::GET, "/stats") => {
+            statistics_reply(request.uri().query() == Some("format=prometheus"))
+        }
+        (&Method::GET, "/metrics") => statistics_reply(true),
+        (&Method::GET, _) if path.starts_with("/receipt/") => {
+            match receipt_page(&state, &path["/receipt/".len()..]) {
+                Some(text) => typed(reply(StatusCode::OK, text), "text/html; charset=utf-8"),
+                None => reply(StatusCode::NOT_FOUND, "no such customer\n"),
+            }
+        }
+        _ => reply(
+            StatusCode::NOT_FOUND,
+            "POST /order, GET /receipt/CUSTOMER, /summary, /stats or /metrics\n",
+        ),
     })
 }
 
@@ -141,11 +174,7 @@ fn proved_allocator() -> &'static str {
         proof.holds()
     };
     assert!(holds, "{proof}");
-    if cfg!(feature = "snmalloc") {
-        "snmalloc"
-    } else {
-        carrel_select::NAME
-    }
+    statistics::ALLOCATOR
 }
 
 async fn serve() -> std::io::Result<()> {

@@ -1,5 +1,6 @@
 //! The load for the service: keeps a number of connections busy for some seconds and prints the
-//! throughput and the latencies as JSON. Its own allocator is always the system's.
+//! throughput and the latencies as JSON. Three requests of four are orders, the fourth asks for the
+//! page of the last one. Its own allocator is always the system's.
 //!
 //!     load PORT CONNECTIONS SECONDS
 
@@ -8,11 +9,17 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
+use hyper::header::HeaderValue;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 static CUSTOMERS: AtomicU64 = AtomicU64::new(0);
+
+/// Whose the order of that number is.
+fn customer(number: u64) -> u64 {
+    (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % 30_000
+}
 
 /// An order of 1 to 12 items, different each time, the same in every run.
 fn order(number: u64) -> String {
@@ -23,7 +30,7 @@ fn order(number: u64) -> String {
                 "price": 0.25 * n as f64, "tags": ["new", "blue", "a longer tag than the others"]})
         })
         .collect();
-    serde_json::json!({"customer": format!("customer {}", mix % 30_000), "items": items})
+    serde_json::json!({"customer": format!("customer {}", customer(number)), "items": items})
         .to_string()
 }
 
@@ -36,19 +43,33 @@ async fn connection(port: u16, deadline: Instant) -> Result<Vec<u32>, Failure> {
     let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(driver);
     let mut latencies = Vec::new();
+    let mut last = 0;
     while Instant::now() < deadline {
-        let body = order(CUSTOMERS.fetch_add(1, Ordering::Relaxed));
-        let request = Request::post("/order")
-            .header("host", "localhost")
-            .body(Full::new(Bytes::from(body)))?;
+        let page = latencies.len() % 4 == 3;
+        let request = if page {
+            Request::get(format!("/receipt/customer%20{last}")).body(Full::default())
+        } else {
+            let number = CUSTOMERS.fetch_add(1, Ordering::Relaxed);
+            last = customer(number);
+            Request::post("/order").body(Full::new(Bytes::from(order(number))))
+        };
+        let mut request = request?;
+        request.headers_mut().insert("host", HeaderValue::from_static("localhost"));
         let started = Instant::now();
         let response = sender.send_request(request).await?;
-        if response.status() != StatusCode::OK {
+        // The cache may have dropped the order again.
+        let gone = page && response.status() == StatusCode::NOT_FOUND;
+        if response.status() != StatusCode::OK && !gone {
             return Err(format!("the service answers {}", response.status()).into());
         }
         let answer = response.into_body().collect().await?.to_bytes();
         latencies.push(started.elapsed().as_micros() as u32);
-        if !answer.starts_with(b"{\"customer\":\"customer ") {
+        let expected = match (page, gone) {
+            (false, _) => "{\"customer\":\"customer ",
+            (true, false) => "<!doctype html><title>Receipt</title><h1>customer ",
+            (true, true) => "no such customer",
+        };
+        if !answer.starts_with(expected.as_bytes()) {
             return Err("the service's answer is no receipt".into());
         }
     }

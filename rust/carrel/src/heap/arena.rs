@@ -4,8 +4,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
-/// What carrel's plain functions align to.
-const PLAIN_ALIGN: usize = 16;
+use super::PLAIN_ALIGN;
 
 /// A set of blocks that is given back at once, in a time that depends on the memory they are in and
 /// not on their number. A reference to it is an `Allocator` (core's with the feature `nightly`,
@@ -113,7 +112,7 @@ impl Drop for Arena {
 }
 
 /// The arena as the source of blocks behind its `Allocator`.
-pub(crate) struct Source<'a>(pub &'a Arena);
+struct Source<'a>(&'a Arena);
 
 // SAFETY: the arena's blocks are disjoint, as large as asked for and aligned as asked for.
 unsafe impl GlobalAlloc for Source<'_> {
@@ -166,3 +165,12 @@ unsafe impl GlobalAlloc for Source<'_> {
         }
     }
 }
+
+fn source<'a>(arena: &&'a Arena) -> Source<'a> {
+    Source(arena)
+}
+
+#[cfg(feature = "allocator-api2")]
+implement!(allocator_api2::alloc, &Arena, source);
+#[cfg(feature = "nightly")]
+implement!(core::alloc, &Arena, source);
