@@ -200,7 +200,7 @@ bool Heap<C, Os, Tls>::initialize_now() {
   // Release pairs with the acquire in ready() and above: who sees kReady sees the parts.
   state_.store(kReady, std::memory_order_release);
   Tls::after_ready(options_);
-  purger_.initialize(Tls::purger_entry, C.purge_start_bytes);
+  purger_.allow_helper(Tls::purger_entry);
   return true;
 }
 
@@ -246,6 +246,7 @@ bool Heap<C, Os, Tls>::prepare_parts() {
   if (!shards_.initialize(options_.shards)) return false;
   apply_limits();
   if (options_.huge_pages != 0) pool_.set_huge_start(C.huge_start_bytes);
+  purger_.initialize(C.purge_start_bytes);
   if constexpr (kHard != Hardening{}) prepare_hardening();
   limits_.compute(options_.cache_kib * kKiB, C.cache_min_slots, C.cache_max_slots);
   return true;

@@ -28,12 +28,12 @@ class Purger {
   Purger(const Purger&) = delete;
   Purger& operator=(const Purger&) = delete;
 
+  /// Before the heap is used: from how much free memory on a helper is worth its start.
+  void initialize(std::size_t start_bytes) { start_granules_ = start_bytes >> kGranuleShift; }
+
   /// `entry` is called on the helper thread and must call run(). Until this is called no
   /// helper is started.
-  void initialize(void (*entry)(), std::size_t start_bytes) {
-    start_granules_ = start_bytes >> kGranuleShift;
-    entry_.store(entry, std::memory_order_release);
-  }
+  void allow_helper(void (*entry)()) { entry_.store(entry, std::memory_order_release); }
 
   /// Reads the clock, before something is released. A heap that is too small to give anything back,
   /// as a small program's, never asks for the time.
