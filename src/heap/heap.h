@@ -22,7 +22,6 @@
 // errno in api/.
 #pragma once
 
-#include "cache/quarantine.h"
 #include "cache/thread_registry.h"
 #include "config/config.h"
 #include "heap/guarded_large.h"
@@ -238,7 +237,6 @@ class Heap {
   void detach_thread(ThreadCache* cache) {
     purger_.keep_time();
     flush(*cache);
-    release_quarantine(*cache);
     const std::size_t given_bytes = cache->given_bytes;
     registry_.detach(cache);
     purger_.note_given(given_bytes, C.purge_start_bytes);
@@ -318,13 +316,14 @@ class Heap {
   }
   template <void* (*slow)(std::size_t)>
   CARREL_INLINE void* guarded_malloc(std::size_t size) requires(C.hardening.check_frees);
+  template <void* (*slow)(std::size_t)>
+  CARREL_NOINLINE void* long_malloc(std::size_t size) requires(C.hardening.check_frees);
   CARREL_INLINE void guarded_free(void* block) requires(C.hardening.check_frees);
-  CARREL_INLINE void give_slot(void* block, std::uint8_t value,
-                               std::uint8_t id) requires(C.hardening.check_frees);
-  CARREL_NOINLINE void give_long_slot(void* block, std::uint8_t value,
-                                      std::uint8_t id) requires(C.hardening.check_frees);
-  CARREL_NOINLINE void push_evicted(void* block,
-                                    std::uint8_t value) requires(C.hardening.check_frees);
+  CARREL_INLINE void give_slot(void* block, std::uint32_t value) requires(C.hardening.check_frees);
+  CARREL_NOINLINE void free_long(void* block, std::uint32_t value,
+                                 std::uint32_t class_id) requires(C.hardening.check_frees);
+  CARREL_NOINLINE void push_full_bin(void* block,
+                                     std::uint32_t map_value) requires(C.hardening.check_frees);
   void* allocate_class(std::uint8_t id, std::size_t size) requires(C.hardening.check_frees);
   void* guarded_zero_allocate(std::size_t size) requires(C.hardening.check_frees);
   void* guarded_aligned_allocate(std::size_t alignment,
@@ -337,9 +336,6 @@ class Heap {
   void check_alignment_now(const void* block, std::size_t alignment) const
       requires(C.hardening.check_frees);
   void prepare_hardening();
-  void make_quarantine(ThreadCache& cache);
-  void release_quarantine(ThreadCache& cache);
-  using ThreadQuarantine = Quarantine<kHard.quarantine_bytes>;
 
   PageMap<Os> map_;
   MetadataArena<Os> metadata_;

@@ -25,7 +25,7 @@ CARREL_INLINE void* Heap<C, Os, Tls>::take_slot(std::uint8_t id) {
     if (cache == nullptr) return take_uncached(id);
   }
   // A request of no bytes comes here although its bin may hold blocks.
-  CacheBin& bin = cache->bins[id];
+  CacheBin& bin = cache->bins[bin_to_pop<kHard>(id)];
   if (bin.top != bin.floor) return *--bin.top;
   keep_house(*cache);
   void* block = keeper_.refill(*cache, id);
@@ -47,6 +47,7 @@ void Heap<C, Os, Tls>::free_slow(void* block) {
     purger_.poll();
     return;
   }
+  if constexpr (kHard.check_frees) guard_.report_misaligned(map_, block, plain_class(value));
   push_slow(block, value);
 }
 
@@ -74,7 +75,8 @@ ThreadCache* Heap<C, Os, Tls>::attach_thread() {
   ThreadCache* cache = registry_.attach(shards_.count());
   if (cache == nullptr) return nullptr;
   shards_.prepare(cache->shard);
-  make_quarantine(*cache);
+  // The cache's address tells threads apart.
+  if constexpr (kHard.quarantine_bytes != 0) cache->random.seed(context_.seed, address_of(cache));
   Tls::set_cache(cache);  // which may itself allocate: the cache is ready for that
   return cache;
 }
@@ -121,14 +123,6 @@ void Heap<C, Os, Tls>::release_empty() {
 /// Gives back all blocks that the thread keeps.
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::flush(ThreadCache& cache) {
-  if constexpr (kHard.quarantine_bytes != 0) {
-    if (cache.quarantine != nullptr) {
-      static_cast<ThreadQuarantine*>(cache.quarantine)
-          ->empty([this, &cache](std::uint8_t id, void** blocks, std::uint32_t count) {
-            shards_.give(id, blocks, count, cache.shard);
-          });
-    }
-  }
   keeper_.flush(cache);
 }
 

@@ -56,7 +56,7 @@ struct HeapStats {
 template <class Visit>
 void for_each_cached(const ThreadCache& cache, Visit visit) {
   for (std::uint32_t index = 0; index < kCacheBinCount; ++index) {
-    const std::uint8_t id = plain_class(static_cast<std::uint8_t>(index));
+    const std::uint8_t id = class_of_bin(index);
     if (id == 0 || id > kClassCount) continue;
     const std::uint32_t blocks = cache.bins[index].size();
     // More than fit: its owner was replacing the array.

@@ -26,6 +26,7 @@ struct LinuxOs {
   static bool fence(void* p, std::size_t bytes);
   static bool unfence(void* p, std::size_t bytes);
   static bool memory_is_short();
+  static const char* alone_flag();
   static std::uint64_t random_word();
   static std::size_t resident_bytes(const void* p, std::size_t bytes);
 
