@@ -62,8 +62,15 @@ struct ThreadCache {
   std::uint32_t last_relief_tick = 0;  // when it was last emptied because memory is short
   std::size_t given_bytes = 0;         // back to the shards since the purger was last told
   void** top_at_trim[kCacheBinCount] = {};
-  void* quarantine = nullptr;   // of a hardened build: see cache/quarantine.h
-  ThreadCache* next = nullptr;  // in the registry
+  void* quarantine = nullptr;  // of a hardened build: see cache/quarantine.h
+  // While its thread's allocations are sampled, another cache stands in for this one where the
+  // thread looks for it: one whose bins are all empty and full at once.
+  ThreadCache* stand_in = nullptr;      // of a thread's cache: that other one
+  ThreadCache* behind = nullptr;        // of a stand-in: the thread's cache
+  std::int64_t bytes_until_sample = 0;  // of a stand-in, as what follows
+  std::uint64_t random_state = 0;       // for the next distance
+  bool sampling = false;                // the thread is taking a sample just now
+  ThreadCache* next = nullptr;          // in the registry
   ThreadCache* prev = nullptr;
 
   /// The bin a freed block goes to, by its class map value.

@@ -21,6 +21,10 @@ struct Options {
   std::uint32_t huge_pages = 1;
   std::uint32_t soft_limit_mib = 0;
   std::uint32_t limit_mib = 0;
+  std::uint32_t profile = 0;
+  std::uint32_t profile_interval_kib = 512;
+  std::uint32_t profile_at_exit = 0;
+  std::uint32_t profile_signal = 0;
   std::uint32_t stats_at_exit = 0;
   std::uint32_t verbose = 0;
 };
@@ -57,6 +61,14 @@ inline constexpr OptionSpec kOptionTable[] = {
      "limit"},
     {"limit_mib", &Options::limit_mib, 0, 16'777'216, true,
      "MiB that may be resident at all: beyond them allocations fail; 0: no limit"},
+    {"profile", &Options::profile, 0, 1, false,
+     "1: sample allocations for a heap profile from the program's start on"},
+    {"profile_interval_kib", &Options::profile_interval_kib, 1, 1'048'576, true,
+     "KiB that are allocated between two samples, on average, in a profile that starts later"},
+    {"profile_at_exit", &Options::profile_at_exit, 0, 1, true,
+     "1: write the heap profile to a file when the program exits, and say what was live"},
+    {"profile_signal", &Options::profile_signal, 0, 64, false,
+     "number of a signal that writes the heap profile to a file, with profile=1; 0: none"},
     {"stats_at_exit", &Options::stats_at_exit, 0, 1, true,
      "1: print malloc_stats() when the program exits"},
     {"verbose", &Options::verbose, 0, 1, false,
