@@ -104,7 +104,7 @@ typedef enum carrel_result {
   CARREL_READ_ONLY = 5,    /* it can be read only, or is fixed at the start */
   CARREL_TOO_SMALL = 6,    /* the buffer is too small for the text */
   CARREL_NO_MEMORY = 7,    /* memory is exhausted */
-  CARREL_UNAVAILABLE = 8,  /* this build of the library cannot do that */
+  CARREL_UNAVAILABLE = 8,  /* this build of the library, or the system, cannot */
   CARREL_IO_ERROR = 9      /* a file could not be written; errno says why */
 } carrel_result;
 
@@ -270,12 +270,13 @@ CARREL_API carrel_result carrel_stats_print(carrel_format format,
  * small probability, and the stack of the allocation it belongs to is kept, until the block is
  * freed as a live one. What is written is scaled to what all allocations are expected to be. Sizes
  * are those that were asked for. Blocks of arenas are not sampled. While no profile runs,
- * nothing of this costs time; the secure build has no profiles (CARREL_UNAVAILABLE). */
+ * nothing of this costs time. CARREL_UNAVAILABLE: in the secure build, and where the program has no
+ * unwinder, as in C with musl. */
 
 /* Begins to sample, every `interval` bytes on average; 0 for the option profile_interval_kib. If a
  * profile is running, only the interval changes; what was sampled before a stop is kept. This
  * thread begins now, others when they next need memory that they have not cached, or have to
- * give some back. Calls the dynamic loader: not from a function that it calls.
+ * give some back. May load a library: not from a function that the dynamic loader calls.
  * CARREL_OUT_OF_RANGE beyond 2^40, CARREL_NO_MEMORY. */
 CARREL_API carrel_result carrel_profile_start(size_t interval);
 

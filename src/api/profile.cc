@@ -169,7 +169,6 @@ ProcessProfiler* make_profiler() {
   static_assert(sizeof(ProcessProfiler) <= MetadataArena<ProcessHeap::Os>::kMaxRecordBytes);
   if (process_heap.profile_hooks() != nullptr) return profiler();
   if (!process_heap.initialize()) return nullptr;
-  LinuxOs::load_unwinder();  // without one, frame pointers must do
   void* memory = process_heap.metadata().allocate(sizeof(ProcessProfiler));
   if (memory == nullptr) return nullptr;
   auto* mine = ::new (memory) ProcessProfiler(process_heap.context(), &LinuxOs::stack_trace);
@@ -256,6 +255,7 @@ extern "C" {
 carrel_result carrel_profile_start(size_t interval) {
   if constexpr (!core::ProcessHeap::kCanSample) return CARREL_UNAVAILABLE;
   if (interval > size_t{1} << 40) return CARREL_OUT_OF_RANGE;
+  if (!core::LinuxOs::load_unwinder()) return CARREL_UNAVAILABLE;
   core::ProcessProfiler* profiler = core::make_profiler();
   if (profiler == nullptr) return CARREL_NO_MEMORY;
   if (interval == 0) {

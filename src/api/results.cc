@@ -76,7 +76,7 @@ const char* carrel_result_text(carrel_result result) {
     case CARREL_NO_MEMORY:
       return "memory is exhausted";
     case CARREL_UNAVAILABLE:
-      return "this build of the library cannot do that";
+      return "this build of the library, or this system, cannot do that";
     case CARREL_IO_ERROR:
       return "a file could not be written";
   }

@@ -7,7 +7,8 @@ use crate::control::carrel_result;
 
 extern "C" {
     /// Begins to sample allocations, every `interval` bytes on average; 0 for the option
-    /// `profile_interval_kib`. `CARREL_UNAVAILABLE` in the hardened build.
+    /// `profile_interval_kib`. `CARREL_UNAVAILABLE` in the hardened build, and
+    /// where there is no unwinder.
     pub fn carrel_profile_start(interval: usize) -> carrel_result;
     /// Ends sampling; sampled blocks stay in the profile until they are freed.
     pub fn carrel_profile_stop() -> carrel_result;

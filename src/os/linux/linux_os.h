@@ -44,9 +44,10 @@ struct LinuxOs {
 
   // For heap profiles, and not part of the contract either.
 
-  /// Makes stack_trace exact; may allocate. False where there is no unwinder.
+  /// May allocate. False where there is no unwinder.
   static bool load_unwinder();
-  /// Return addresses of the calling thread's stack, innermost first; returns how many.
+  /// Return addresses of the calling thread's stack, innermost first; returns how many. None until
+  /// load_unwinder() has succeeded.
   static std::size_t stack_trace(const void** frames, std::size_t capacity);
   /// In rising order of addresses.
   static void for_each_code_mapping(void (*visit)(void* context, const LinuxCodeMapping& mapping),

@@ -1,40 +1,30 @@
-// The calling thread's stack, for heap profiles: by the unwinder that exceptions use, or else by
-// frame pointers.
+// The calling thread's stack, for heap profiles, by the unwinder that exceptions use.
 //
 // Most programs and libraries come without frame pointers, but all have tables that tell how to
-// unwind: libgcc's unwinder reads them without allocating. A program of C++ or Rust has it; for
-// others it is loaded when a profile starts, never before. Where there is none, as in a static
-// program in C, frame pointers are followed. Nothing guarantees that what looks like one is one:
-// so the stack is read by a system call, which refuses what is not there instead of faulting.
-#include <dlfcn.h>
-#include <sys/uio.h>
+// unwind: libgcc's unwinder reads them without allocating. A program in C++ or Rust has it; for
+// others glibc's backtrace() loads it at its first call, which is when a profile starts, never
+// before. With musl, a program in C has none. Frame pointers are not followed: what looks like one
+// in code without them leads anywhere.
 #include <unwind.h>
 
 #include "base/bits.h"
 #include "base/compiler.h"
 #include "os/linux/linux_os.h"
-#include "os/linux/syscall.h"
 
-// Under names of their own, so that they can be weak whatever the headers say: absent where nobody
-// needs them, and in static programs, which have no loader.
+// Under names of their own, so that they can be weak whatever the headers say: absent where neither
+// the program nor its C library has them.
 extern "C" {
-[[gnu::weak]] _Unwind_Reason_Code weak_backtrace(_Unwind_Trace_Fn,
-                                                 void*) __asm__("_Unwind_Backtrace");
+[[gnu::weak]] _Unwind_Reason_Code weak_unwind(_Unwind_Trace_Fn, void*) __asm__("_Unwind_Backtrace");
 [[gnu::weak]] _Unwind_Ptr weak_get_ip(_Unwind_Context*) __asm__("_Unwind_GetIP");
-[[gnu::weak]] void* weak_dlopen(const char*, int) __asm__("dlopen");
-[[gnu::weak]] void* weak_dlsym(void*, const char*) __asm__("dlsym");
+[[gnu::weak]] int weak_backtrace(void**, int) __asm__("backtrace");
 }
 
 namespace carrel::core {
 namespace {
 
-using Backtrace = _Unwind_Reason_Code (*)(_Unwind_Trace_Fn, void*);
-using GetIp = _Unwind_Ptr (*)(_Unwind_Context*);
+enum class Unwinder : std::uint8_t { kNone, kOwn, kGlibc };
 
-// Written before `unwinder_ready` is set, then only read.
-Backtrace backtrace_function = nullptr;
-GetIp ip_function = nullptr;
-std::atomic<bool> unwinder_ready{false};
+std::atomic<Unwinder> unwinder{Unwinder::kNone};
 
 struct Collected {
   const void** frames;
@@ -44,67 +34,44 @@ struct Collected {
 
 _Unwind_Reason_Code collect(_Unwind_Context* context, void* argument) {
   auto& collected = *static_cast<Collected*>(argument);
-  const _Unwind_Ptr address = ip_function(context);
+  const _Unwind_Ptr address = weak_get_ip(context);
   if (address == 0 || collected.count == collected.capacity) return _URC_END_OF_STACK;
   collected.frames[collected.count++] = at_address<const void>(address);
   return _URC_NO_REASON;
 }
 
-/// Copies memory of this process that may not be there.
-bool read_words(std::uintptr_t from, std::uintptr_t* to, std::size_t bytes, long process) {
-  const iovec local = {.iov_base = to, .iov_len = bytes};
-  const iovec remote = {.iov_base = at_address<void>(from), .iov_len = bytes};
-  return raw_syscall(SYS_process_vm_readv, process, reinterpret_cast<long>(&local), 1,
-                     reinterpret_cast<long>(&remote), 1, 0) == static_cast<long>(bytes);
-}
-
-std::size_t follow_frame_pointers(const void** frames, std::size_t capacity) {
-  constexpr std::size_t kMostBetween = 1 * kMiB;  // of one frame
-  const long process = raw_syscall(SYS_getpid);
-  auto frame = address_of(__builtin_frame_address(0));
-  std::size_t count = 0;
-  while (count < capacity) {
-    std::uintptr_t pair[2];  // the caller's frame pointer, the return address
-    if (!read_words(frame, pair, sizeof pair, process) || pair[1] == 0) break;
-    frames[count++] = at_address<const void>(pair[1]);
-    // Outwards only: it ends, whatever is found.
-    if (pair[0] <= frame || pair[0] - frame > kMostBetween || pair[0] % sizeof(void*) != 0) break;
-    frame = pair[0];
-  }
-  return count;
-}
-
 }  // namespace
 
 bool LinuxOs::load_unwinder() {
-  if (unwinder_ready.load(std::memory_order_acquire)) return true;
-  Backtrace found = &weak_backtrace;
-  GetIp ip = &weak_get_ip;
-  if (found == nullptr || ip == nullptr) {
-    if (&weak_dlopen == nullptr || &weak_dlsym == nullptr) return false;
-    void* library = weak_dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) return false;
-    found = reinterpret_cast<Backtrace>(weak_dlsym(library, "_Unwind_Backtrace"));
-    ip = reinterpret_cast<GetIp>(weak_dlsym(library, "_Unwind_GetIP"));
-    if (found == nullptr || ip == nullptr) return false;
-  }
-  backtrace_function = found;
-  ip_function = ip;
-  // What the unwinder prepares at its first call, which may allocate, is done now.
   const void* frames[4];
   Collected collected = {.frames = frames, .capacity = 4, .count = 0};
-  found(collect, &collected);
-  unwinder_ready.store(true, std::memory_order_release);  // pairs with the acquires
+  // What they prepare at their first call, which may allocate, is done now.
+  if (&weak_unwind != nullptr && &weak_get_ip != nullptr) {
+    weak_unwind(collect, &collected);
+    unwinder.store(Unwinder::kOwn, std::memory_order_relaxed);
+    return true;
+  }
+  if (&weak_backtrace == nullptr || weak_backtrace(const_cast<void**>(frames), 4) == 0)
+    return false;
+  unwinder.store(Unwinder::kGlibc, std::memory_order_relaxed);
   return true;
 }
 
 CARREL_NOINLINE std::size_t LinuxOs::stack_trace(const void** frames, std::size_t capacity) {
-  if (!unwinder_ready.load(std::memory_order_acquire)) {
-    return follow_frame_pointers(frames, capacity);
+  switch (unwinder.load(std::memory_order_relaxed)) {
+    case Unwinder::kNone:
+      break;
+    case Unwinder::kOwn: {
+      Collected collected = {.frames = frames, .capacity = capacity, .count = 0};
+      weak_unwind(collect, &collected);
+      return collected.count;
+    }
+    case Unwinder::kGlibc: {
+      const int count = weak_backtrace(const_cast<void**>(frames), static_cast<int>(capacity));
+      return static_cast<std::size_t>(count);
+    }
   }
-  Collected collected = {.frames = frames, .capacity = capacity, .count = 0};
-  backtrace_function(collect, &collected);
-  return collected.count;
+  return 0;
 }
 
 }  // namespace carrel::core
