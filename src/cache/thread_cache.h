@@ -2,8 +2,10 @@
 //
 // Basic design: a bin is an array in metadata; malloc pops, free pushes, and neither locks
 // nor writes to the block. Bins start empty, get a small array at their first miss and a
-// larger one at each further miss, up to a limit in bytes; a full bin gives its older half
-// back in one batch. Bins that saw no traffic between two looks are given back whole.
+// larger one at each further miss, up to a limit in bytes: half of it as long as blocks only come
+// or only go, as between a producer and a consumer, where cached blocks serve nobody. A full bin
+// gives its older half back in one batch. Bins that saw no traffic between two looks are given
+// back whole.
 //
 // Blocks of less than a cache line that came from another group of shards (see
 // slab/size_class.h) are pushed to bins of their own, from which malloc does not pop.
@@ -16,6 +18,7 @@
 
 #include <cstring>
 
+#include "base/probe.h"
 #include "slab/shards.h"
 
 namespace carrel::core {
@@ -52,6 +55,9 @@ struct CacheLimits {
   }
 };
 
+/// Why a bin's traffic last left the fast path.
+enum class Miss : std::uint8_t { kNone, kEmpty, kFull };
+
 struct ThreadCache {
   CacheBin bins[kCacheBinCount];
   /// Clears this thread's group bit from a class map value.
@@ -62,6 +68,7 @@ struct ThreadCache {
   std::uint32_t last_relief_tick = 0;  // when it was last emptied because memory is short
   std::size_t given_bytes = 0;         // back to the shards since the purger was last told
   void** top_at_trim[kCacheBinCount] = {};
+  Miss last_miss[kCacheBinCount] = {};
   void* quarantine = nullptr;  // of a hardened build: see cache/quarantine.h
   // While its thread's allocations are sampled, another cache stands in for this one where the
   // thread looks for it: one whose bins are all empty and full at once.
@@ -93,13 +100,15 @@ class CacheKeeper {
   /// A block for an empty bin, refilling it; null when memory is exhausted.
   void* refill(ThreadCache& cache, std::uint8_t size_class) {
     CacheBin& bin = cache.bins[size_class];
-    grow(bin, size_class);
+    grow(bin, size_class, cache.last_miss[size_class] == Miss::kFull);
+    cache.last_miss[size_class] = Miss::kEmpty;
     if (bin.capacity() == 0) {  // no memory even for an array
       void* block = nullptr;
       return shards_.take(cache.shard, size_class, &block + 1, 1) == 1 ? block : nullptr;
     }
     const std::uint32_t want = (bin.capacity() + 1) / 2;
     const std::uint32_t got = shards_.take(cache.shard, size_class, bin.floor + want, want);
+    CARREL_PROBE("refill", size_class, got);
     if (got == 0) return nullptr;
     // take() wrote downwards from floor + want: fewer than wanted lie above the floor.
     if (got < want) memmove(bin.floor, bin.floor + (want - got), got * sizeof(void*));
@@ -111,7 +120,10 @@ class CacheKeeper {
   void push_full(ThreadCache& cache, std::uint8_t map_value, void* block) {
     CacheBin& bin = cache.bin_for(map_value);
     const std::uint8_t size_class = plain_class(map_value);
-    if (!grow(bin, size_class)) {
+    Miss& last = cache.last_miss[&bin - cache.bins];
+    const bool grown = grow(bin, size_class, last == Miss::kEmpty);
+    last = Miss::kFull;
+    if (!grown) {
       if (bin.capacity() == 0) {
         give(cache, size_class, &block, 1);
         return;
@@ -141,12 +153,19 @@ class CacheKeeper {
  private:
   static constexpr std::uint32_t kFirstCapacity = 8;  // one cache line of pointers
   static constexpr std::uint32_t kTrimTicks = 5;
+  static constexpr std::uint32_t kOneWayShare = 2;
+  static constexpr std::uint32_t kOneWayLeast = 16;
 
-  /// Doubles a bin's array up to its limit; false when it is as large as it may be, or no
-  /// memory is to be had.
-  bool grow(CacheBin& bin, std::uint8_t size_class) {
+  /// Doubles a bin's array up to its limit, a lower one unless it was left `both_ways`; false
+  /// when it is as large as it may be, or no memory is to be had.
+  bool grow(CacheBin& bin, std::uint8_t size_class, bool both_ways) {
     const std::uint32_t old_capacity = bin.capacity();
-    const std::uint32_t limit = limits_.max_slots[size_class];
+    std::uint32_t limit = limits_.max_slots[size_class];
+    if (!both_ways) {
+      std::uint32_t one_way = limit / kOneWayShare;
+      if (one_way < kOneWayLeast) one_way = kOneWayLeast;
+      if (one_way < limit) limit = one_way;
+    }
     if (old_capacity >= limit) return false;
     std::uint32_t capacity = old_capacity == 0 ? kFirstCapacity : old_capacity * 2;
     if (capacity > limit) capacity = limit;
@@ -169,6 +188,7 @@ class CacheKeeper {
   }
 
   void give(ThreadCache& cache, std::uint8_t size_class, void** blocks, std::uint32_t count) {
+    CARREL_PROBE("flush", size_class, count);
     cache.given_bytes += std::size_t{count} * kClasses[size_class].slot_bytes;
     shards_.give(size_class, blocks, count, cache.shard);
   }

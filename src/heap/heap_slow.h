@@ -112,6 +112,7 @@ void* Heap<C, Os, Tls>::allocate_large(std::size_t size, std::size_t alignment, 
     block = large_.allocate(size, alignment, zero);
   }
   if (CARREL_LIKELY(block != nullptr)) count_large(block, size);
+  CARREL_PROBE("large", block, size);
   return block;
 }
 

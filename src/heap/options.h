@@ -21,6 +21,7 @@ struct Options {
   std::uint32_t huge_pages = 1;
   std::uint32_t soft_limit_mib = 0;
   std::uint32_t limit_mib = 0;
+  std::uint32_t watch_memory = 1;
   std::uint32_t profile = 0;
   std::uint32_t profile_interval_kib = 512;
   std::uint32_t profile_at_exit = 0;
@@ -61,6 +62,9 @@ inline constexpr OptionSpec kOptionTable[] = {
      "limit"},
     {"limit_mib", &Options::limit_mib, 0, 16'777'216, true,
      "MiB that may be resident at all: beyond them allocations fail; 0: no limit"},
+    {"watch_memory", &Options::watch_memory, 0, 1, true,
+     "1: where the process's control group or the machine is short of memory, free memory goes "
+     "back at once and caches shrink; 0: do not look"},
     {"profile", &Options::profile, 0, 1, false,
      "1: sample allocations for a heap profile from the program's start on"},
     {"profile_interval_kib", &Options::profile_interval_kib, 1, 1'048'576, true,

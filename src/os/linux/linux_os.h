@@ -36,6 +36,7 @@ struct LinuxOs {
   static bool collapse_dense(void* p, std::size_t bytes);
   static bool fence(void* p, std::size_t bytes);
   static bool unfence(void* p, std::size_t bytes);
+  static bool memory_is_short();
   static std::uint64_t random_word();
 
   /// Bytes of the range that are in memory now, as the kernel says; only for statistics, and
