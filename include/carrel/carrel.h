@@ -284,7 +284,8 @@ CARREL_API carrel_result carrel_profile_start(size_t interval);
  * blocks stay in the profile until they are freed. Nothing happens if none is running. */
 CARREL_API carrel_result carrel_profile_stop(void);
 
-/* Forgets all allocations until now, and the peak, but not what is live. */
+/* Forgets all allocations until now, and the peak, but not what is live. CARREL_BAD_ARGUMENT if no
+ * profile was ever started. */
 CARREL_API carrel_result carrel_profile_reset(void);
 
 /* Writes the profile to a file: gzipped profile.proto, for `go tool pprof` and others, with the
