@@ -2,8 +2,10 @@
 //
 // Basic design: a bin is an array in metadata; malloc pops, free pushes, and neither locks
 // nor writes to the block. Bins start empty, get a small array at their first miss and a
-// larger one at each further miss, up to a limit in bytes; a full bin gives its older half
-// back in one batch. Bins that saw no traffic between two looks are given back whole.
+// larger one at each further miss, up to a limit in bytes: half of it as long as blocks only come
+// or only go, as between a producer and a consumer, where cached blocks serve nobody. A full bin
+// gives its older half back in one batch. Bins that saw no traffic between two looks are given
+// back whole.
 //
 // Blocks of less than a cache line that came from another group of shards (see
 // slab/size_class.h) are pushed to bins of their own, from which malloc does not pop. In a hardened
@@ -18,6 +20,7 @@
 
 #include <cstring>
 
+#include "base/probe.h"
 #include "cache/quarantine.h"
 #include "slab/shards.h"
 
@@ -72,6 +75,9 @@ struct CacheLimits {
   }
 };
 
+/// Why a bin's traffic last left the fast path.
+enum class Miss : std::uint8_t { kNone, kEmpty, kFull };
+
 struct ThreadCache {
   CacheBin bins[kCacheBinCount];
   /// Clears this thread's group bit from a class map value.
@@ -82,6 +88,7 @@ struct ThreadCache {
   std::uint32_t last_relief_tick = 0;  // when it was last emptied because memory is short
   std::size_t given_bytes = 0;         // back to the shards since the purger was last told
   void** top_at_trim[kCacheBinCount] = {};
+  Miss last_miss[kCacheBinCount] = {};
   RandomSource random;          // a hardened build's
   ThreadCache* next = nullptr;  // in the registry
   ThreadCache* prev = nullptr;
@@ -105,14 +112,17 @@ class CacheKeeper {
 
   /// A block for an empty bin, refilling it; null when memory is exhausted.
   void* refill(ThreadCache& cache, std::uint8_t size_class) {
-    CacheBin& bin = cache.bins[bin_to_pop<kHard>(size_class)];
-    grow(bin, limits_.max_slots[size_class]);
+    const std::uint32_t index = bin_to_pop<kHard>(size_class);
+    CacheBin& bin = cache.bins[index];
+    grow(bin, most_in(size_class, cache.last_miss[index] == Miss::kFull));
+    cache.last_miss[index] = Miss::kEmpty;
     if (bin.capacity() == 0) {  // no memory even for an array
       void* block = nullptr;
       return shards_.take(cache.shard, size_class, &block + 1, 1) == 1 ? block : nullptr;
     }
     const std::uint32_t want = (bin.capacity() + 1) / 2;
     const std::uint32_t got = shards_.take(cache.shard, size_class, bin.floor + want, want);
+    CARREL_PROBE("refill", size_class, got);
     if (got == 0) return nullptr;
     // take() wrote downwards from floor + want: fewer than wanted lie above the floor.
     if (got < want) memmove(bin.floor, bin.floor + (want - got), got * sizeof(void*));
@@ -125,7 +135,11 @@ class CacheKeeper {
     CacheBin& bin = cache.bin_for(map_value);
     const std::uint8_t size_class = plain_class(map_value);
     const bool waits = kQuarantined && &bin == &cache.bins[size_class];
-    if (!grow(bin, waits ? kPlaces.count[size_class] : limits_.max_slots[size_class])) {
+    Miss& last = cache.last_miss[&bin - cache.bins];
+    const bool grown =
+        grow(bin, waits ? kPlaces.count[size_class] : most_in(size_class, last == Miss::kEmpty));
+    last = Miss::kFull;
+    if (!grown) {
       if (bin.capacity() == 0) {
         give(cache, size_class, &block, 1);
         return;
@@ -185,10 +199,21 @@ class CacheKeeper {
  private:
   static constexpr std::uint32_t kFirstCapacity = 8;  // one cache line of pointers
   static constexpr std::uint32_t kTrimTicks = 5;
+  static constexpr std::uint32_t kOneWayShare = 2;
+  static constexpr std::uint32_t kOneWayLeast = 16;
 
   static constexpr Hardening kHard = hardening_of<Os>();
   static constexpr bool kQuarantined = kHard.quarantine_bytes != 0;
   static constexpr QuarantinePlaces kPlaces{kHard.quarantine_bytes};
+
+  /// Slots that a bin may have room for: fewer unless it was left `both_ways`.
+  std::uint32_t most_in(std::uint8_t size_class, bool both_ways) const {
+    const std::uint32_t limit = limits_.max_slots[size_class];
+    if (both_ways) return limit;
+    std::uint32_t one_way = limit / kOneWayShare;
+    if (one_way < kOneWayLeast) one_way = kOneWayLeast;
+    return one_way < limit ? one_way : limit;
+  }
 
   /// Doubles a bin's array up to a limit; false when it is as large as it may be, or no
   /// memory is to be had.
@@ -218,8 +243,10 @@ class CacheKeeper {
   /// The same where the bin for malloc may be full too.
   void let_go_slowly(ThreadCache& cache, CacheBin& waiting, std::uint8_t size_class) {
     const std::uint32_t count = (waiting.capacity() + 1) / 2;
-    CacheBin& ready = cache.bins[bin_to_pop<kHard>(size_class)];
-    const std::uint32_t limit = limits_.max_slots[size_class];
+    const std::uint32_t index = bin_to_pop<kHard>(size_class);
+    CacheBin& ready = cache.bins[index];
+    const std::uint32_t limit = most_in(size_class, cache.last_miss[index] == Miss::kEmpty);
+    cache.last_miss[index] = Miss::kFull;
     while (ready.capacity() - ready.size() < count && grow(ready, limit)) {
     }
     if (ready.capacity() - ready.size() < count && ready.size() != 0) {
@@ -239,6 +266,7 @@ class CacheKeeper {
   }
 
   void give(ThreadCache& cache, std::uint8_t size_class, void** blocks, std::uint32_t count) {
+    CARREL_PROBE("flush", size_class, count);
     cache.given_bytes += std::size_t{count} * kClasses[size_class].slot_bytes;
     shards_.give(size_class, blocks, count, cache.shard);
   }

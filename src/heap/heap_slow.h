@@ -90,6 +90,7 @@ void* Heap<C, Os, Tls>::allocate_large(std::size_t size, std::size_t alignment, 
     reclaim();
     block = large_.allocate(size, alignment, zero);
   }
+  CARREL_PROBE("large", block, size);
   return block;
 }
 

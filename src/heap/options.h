@@ -21,6 +21,7 @@ struct Options {
   std::uint32_t huge_pages = 1;
   std::uint32_t soft_limit_mib = 0;
   std::uint32_t limit_mib = 0;
+  std::uint32_t watch_memory = 1;
   std::uint32_t stats_at_exit = 0;
   std::uint32_t verbose = 0;
 };
@@ -57,6 +58,9 @@ inline constexpr OptionSpec kOptionTable[] = {
      "limit"},
     {"limit_mib", &Options::limit_mib, 0, 16'777'216, true,
      "MiB that may be resident at all: beyond them allocations fail; 0: no limit"},
+    {"watch_memory", &Options::watch_memory, 0, 1, true,
+     "1: where the process's control group or the machine is short of memory, free memory goes "
+     "back at once and caches shrink; 0: do not look"},
     {"stats_at_exit", &Options::stats_at_exit, 0, 1, true,
      "1: print malloc_stats() when the program exits"},
     {"verbose", &Options::verbose, 0, 1, false,

@@ -25,6 +25,7 @@ struct LinuxOs {
   static bool collapse_dense(void* p, std::size_t bytes);
   static bool fence(void* p, std::size_t bytes);
   static bool unfence(void* p, std::size_t bytes);
+  static bool memory_is_short();
   static const char* alone_flag();
   static std::uint64_t random_word();
 
