@@ -250,8 +250,10 @@ class CacheKeeper {
   /// The same where the bin for malloc may be full too.
   void let_go_slowly(ThreadCache& cache, CacheBin& waiting, std::uint8_t size_class) {
     const std::uint32_t count = (waiting.capacity() + 1) / 2;
-    CacheBin& ready = cache.bins[bin_to_pop<kHard>(size_class)];
-    const std::uint32_t limit = limits_.max_slots[size_class];
+    const std::uint32_t index = bin_to_pop<kHard>(size_class);
+    CacheBin& ready = cache.bins[index];
+    const std::uint32_t limit = most_in(size_class, cache.last_miss[index] == Miss::kEmpty);
+    cache.last_miss[index] = Miss::kFull;
     while (ready.capacity() - ready.size() < count && grow(ready, limit)) {
     }
     if (ready.capacity() - ready.size() < count && ready.size() != 0) {
