@@ -89,8 +89,15 @@ struct ThreadCache {
   std::size_t given_bytes = 0;         // back to the shards since the purger was last told
   void** top_at_trim[kCacheBinCount] = {};
   Miss last_miss[kCacheBinCount] = {};
-  RandomSource random;          // a hardened build's
-  ThreadCache* next = nullptr;  // in the registry
+  RandomSource random;  // a hardened build's
+  // While its thread's allocations are sampled, another cache stands in for this one where the
+  // thread looks for it: one whose bins are all empty and full at once.
+  ThreadCache* stand_in = nullptr;      // of a thread's cache: that other one
+  ThreadCache* behind = nullptr;        // of a stand-in: the thread's cache
+  std::int64_t bytes_until_sample = 0;  // of a stand-in, as what follows
+  std::uint64_t random_state = 0;       // for the next distance
+  bool sampling = false;                // the thread is taking a sample just now
+  ThreadCache* next = nullptr;          // in the registry
   ThreadCache* prev = nullptr;
 
   /// The bin a freed block goes to, by its class map value.

@@ -3,11 +3,21 @@
 #pragma once
 
 #include "heap/hardened_heap.h"
+#include "heap/sampled_heap.h"
 
 namespace carrel::core {
 
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_slow(std::size_t size) {
+  if constexpr (kCanSample) {
+    ThreadCache* cache = Tls::cache();
+    if (CARREL_UNLIKELY(cache->behind != nullptr)) return allocate_counted(*cache, size);
+  }
+  return allocate_missed(size);
+}
+
+template <Config C, OsLayer Os, class Tls>
+void* Heap<C, Os, Tls>::allocate_missed(std::size_t size) {
   if (size > kLargestSlotRequest) return allocate_large(size, kSlotAlignment, false);
   const std::uint8_t id = guarded_class_for(size);
   void* block = take_slot(id);
@@ -19,7 +29,7 @@ void* Heap<C, Os, Tls>::allocate_slow(std::size_t size) {
 
 template <Config C, OsLayer Os, class Tls>
 CARREL_INLINE void* Heap<C, Os, Tls>::take_slot(std::uint8_t id) {
-  ThreadCache* cache = Tls::cache();
+  ThreadCache* cache = own_cache();
   if (CARREL_UNLIKELY(!cache->attached)) {
     cache = attach_thread();
     if (cache == nullptr) return take_uncached(id);
@@ -36,14 +46,27 @@ CARREL_INLINE void* Heap<C, Os, Tls>::take_slot(std::uint8_t id) {
 
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::free_slow(void* block) {
+  if constexpr (kCanSample) {
+    ThreadCache* cache = Tls::cache()->behind;
+    if (CARREL_UNLIKELY(cache != nullptr)) return free_counted(*cache, block);
+  }
+  free_missed(block);
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::free_missed(void* block) {
   if (block == nullptr) return;
   const std::uint8_t value = map_.class_of(block);
+  if constexpr (kCanSample) {
+    if (value == kSampledBlock) return profile_hooks()->free(block);
+  }
   if (value == kNotOurs) report_misuse(block);
   if (value == kArenaBlock) return arena_hooks()->free(block);
   if (value == kLargeBlock) {
     check_large(block);
+    forget_large(block);
     purger_.keep_time();  // what is released is stamped with it
-    large_.free(block, Tls::cache()->shard);
+    large_.free(block, own_cache()->shard);
     purger_.poll();
     return;
   }
@@ -53,7 +76,7 @@ void Heap<C, Os, Tls>::free_slow(void* block) {
 
 template <Config C, OsLayer Os, class Tls>
 CARREL_INLINE void Heap<C, Os, Tls>::push_slow(void* block, std::uint8_t value) {
-  ThreadCache* cache = Tls::cache();
+  ThreadCache* cache = own_cache();
   if (CARREL_UNLIKELY(!cache->attached)) {
     cache = attach_thread();
     if (cache == nullptr) {
@@ -71,7 +94,7 @@ template <Config C, OsLayer Os, class Tls>
 ThreadCache* Heap<C, Os, Tls>::attach_thread() {
   if (!initialize() || !Tls::may_attach()) return nullptr;
   // Setting up may have allocated already, on this thread.
-  if (Tls::cache()->attached) return Tls::cache();
+  if (own_cache()->attached) return own_cache();
   ThreadCache* cache = registry_.attach(shards_.count());
   if (cache == nullptr) return nullptr;
   shards_.prepare(cache->shard);
@@ -84,7 +107,7 @@ ThreadCache* Heap<C, Os, Tls>::attach_thread() {
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_large(std::size_t size, std::size_t alignment, bool zero) {
   if (!initialize()) return nullptr;
-  ThreadCache& cache = *Tls::cache();
+  ThreadCache& cache = *own_cache();
   if (CARREL_UNLIKELY(pool_.over_soft_limit())) relieve(cache);
   void* block = large_.allocate(size, alignment, zero, cache.shard);
   if (CARREL_UNLIKELY(block == nullptr && size <= kMaxRequestBytes)) {
@@ -92,6 +115,7 @@ void* Heap<C, Os, Tls>::allocate_large(std::size_t size, std::size_t alignment, 
     block = large_.allocate(size, alignment, zero, cache.shard);
   }
   CARREL_PROBE("large", block, size);
+  if (CARREL_LIKELY(block != nullptr)) count_large(block, size);
   return block;
 }
 
@@ -105,7 +129,7 @@ void* Heap<C, Os, Tls>::take_uncached(std::uint8_t size_class) {
 /// Memory is short: lets go of what is cached and empty, so that it can serve others.
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::reclaim() {
-  ThreadCache* cache = Tls::cache();
+  ThreadCache* cache = own_cache();
   if (cache->attached) flush(*cache);
   release_empty();
   if constexpr (kHard.fenced_large != 0) large_.release_fenced();
@@ -118,6 +142,7 @@ void Heap<C, Os, Tls>::release_empty() {
   spans_.release_all();
   shards_.for_each_bin([this](SlabBin<Os>& bin, std::uint8_t) { bin.release_empty(context_); });
   if (const ArenaHooks* arenas = arena_hooks()) arenas->release_empty();
+  if (const ProfileHooks* profile = profile_hooks()) profile->release_empty();
 }
 
 /// Gives back all blocks that the thread keeps.
@@ -135,6 +160,12 @@ void Heap<C, Os, Tls>::keep_house(ThreadCache& cache) {
     purger_.request_sweep();
   }
   keeper_.trim(cache, purger_.ticks());
+  if constexpr (kCanSample) {
+    const bool follows = cache.stand_in != nullptr;
+    if (CARREL_UNLIKELY(profiling_.load(std::memory_order_relaxed) != follows)) {
+      follow_profiling(cache);
+    }
+  }
 }
 
 /// Beyond the soft limit: each thread that comes by empties its cache, and one of them purges
@@ -260,10 +291,14 @@ template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::before_fork() {
   for (;;) {
     const ArenaHooks* arenas = arena_hooks();
+    const ProfileHooks* profile = profile_hooks();
     if (arenas != nullptr) arenas->before_fork();
+    if (profile != nullptr) profile->before_fork();
     pool_.purging().lock();
     registry_.lock();  // from here on no hooks are set
-    if (arenas == arena_hooks()) break;
+    if (arenas == arena_hooks() && profile == profile_hooks()) break;
+    if (profile != nullptr) profile->after_fork(false);
+    if (arenas != nullptr) arenas->after_fork(false);
     registry_.unlock();
     pool_.purging().unlock();
   }
@@ -280,8 +315,10 @@ void Heap<C, Os, Tls>::after_fork_in_parent() {
   spans_.unlock();
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.unlock(); });
   const ArenaHooks* arenas = arena_hooks();
+  const ProfileHooks* profile = profile_hooks();
   registry_.unlock();
   pool_.purging().unlock();
+  if (profile != nullptr) profile->after_fork(false);
   if (arenas != nullptr) arenas->after_fork(false);
 }
 
@@ -291,6 +328,7 @@ void Heap<C, Os, Tls>::after_fork_in_child() {
   pool_.reset_after_fork();
   spans_.reset_after_fork();
   if (const ArenaHooks* arenas = arena_hooks()) arenas->after_fork(true);
+  if (const ProfileHooks* profile = profile_hooks()) profile->after_fork(true);
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.reset_after_fork(); });
   registry_.reset_after_fork();
   purger_.reset_after_fork();

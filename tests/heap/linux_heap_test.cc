@@ -24,6 +24,7 @@ struct LinuxTls {
   static LinuxHeap& heap();
   static ThreadCache* cache() { return current; }
   static void set_cache(ThreadCache* cache) { current = cache; }
+  static void use_cache(ThreadCache* cache) { current = cache; }
   static bool may_attach() { return true; }
   static void before_ready() {}
   static void after_ready(const Options&) {}
