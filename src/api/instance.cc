@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "api/profile.h"
 #include "api/statistics.h"
 #include "heap/heap_slow.h"
 
@@ -100,8 +101,14 @@ void ProcessTls::purger_entry() { process_heap.run_purger(); }
 
 namespace {
 
-[[gnu::destructor]] void print_statistics_at_exit() {
+// Not before: starting calls the dynamic loader, whose own allocations come first of all.
+[[gnu::constructor]] void look_at_options_at_start() {
+  start_profile_by_option(process_heap.options_now());
+}
+
+[[gnu::destructor]] void report_at_exit() {
   if (process_heap.options().stats_at_exit != 0) print_statistics();
+  if (process_heap.options().profile_at_exit != 0) write_profile_at_exit();
 }
 
 }  // namespace

@@ -24,6 +24,7 @@ struct ProcessTls {
   static ProcessHeap& heap();
   static ThreadCache* cache() { return current_; }
   static void set_cache(ThreadCache* cache);
+  static void use_cache(ThreadCache* cache) { current_ = cache; }
   static bool may_attach();
   static void before_ready();
   static void after_ready(const Options& options);

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "heap/options.h"
+#include "heap/span_cache.h"
 #include "slab/shards.h"
 
 namespace carrel::core {
@@ -21,17 +22,18 @@ namespace carrel::core {
 template <OsLayer Os>
 class Purger {
  public:
-  constexpr Purger(SlabContext<Os>& context, Shards<Os>& shards, const Options& options)
-      : context_(context), shards_(shards), options_(options) {}
+  constexpr Purger(SlabContext<Os>& context, Shards<Os>& shards, SpanCache<Os>& spans,
+                   const Options& options)
+      : context_(context), shards_(shards), spans_(spans), options_(options) {}
   Purger(const Purger&) = delete;
   Purger& operator=(const Purger&) = delete;
 
+  /// Before the heap is used: from how much free memory on a helper is worth its start.
+  void initialize(std::size_t start_bytes) { start_granules_ = start_bytes >> kGranuleShift; }
+
   /// `entry` is called on the helper thread and must call run(). Until this is called no
   /// helper is started.
-  void initialize(void (*entry)(), std::size_t start_bytes) {
-    start_granules_ = start_bytes >> kGranuleShift;
-    entry_.store(entry, std::memory_order_release);
-  }
+  void allow_helper(void (*entry)()) { entry_.store(entry, std::memory_order_release); }
 
   /// Reads the clock, before something is released. A heap that is too small to give anything back,
   /// as a small program's, never asks for the time.
@@ -49,7 +51,8 @@ class Purger {
     if (helper_running_.load(std::memory_order_seq_cst)) return;
     const bool much = context_.pool.totals().touched >= start_granules_ ||
                       sweep_until_.load(std::memory_order_relaxed) > ticks() ||
-                      context_.pool.memory_is_short() || (new_tick && context_.pool.may_collapse());
+                      context_.pool.memory_is_short() ||
+                      (new_tick && (context_.pool.may_collapse() || spans_.granules() != 0));
     if (!much) return;
     // Where no thread is to be had, it is asked for again only now and then.
     if (options_.purge_thread != 0 &&
@@ -82,7 +85,8 @@ class Purger {
     for (;;) {
       Os::wait(sleep_word_, 0, kTickMs);
       update_clock();
-      std::size_t done = context_.pool.purge_older_than(decay_ticks(), kNoLimit);
+      std::size_t done = spans_.release_idle();
+      done += context_.pool.purge_older_than(decay_ticks(), kNoLimit);
       const bool sweeping = sweep_until_.load(std::memory_order_relaxed) > ticks();
       if (sweeping && static_cast<std::int32_t>(ticks() - next_sweep) >= 0) {
         done += sweep(kColdTicks);
@@ -91,7 +95,7 @@ class Purger {
       if (look_at_memory()) done += sweep(1);
       if (context_.pool.collapse_dense()) ++done;
       idle_ticks = done != 0 || sweeping || context_.pool.may_collapse() ? 0 : idle_ticks + 1;
-      const bool nothing_left = context_.pool.totals().touched == 0;
+      const bool nothing_left = context_.pool.totals().touched == 0 && spans_.granules() == 0;
       const bool wanted = options_.purge_thread != 0 &&
                           (idle_ticks < (nothing_left ? kLingerTicks : kGiveUpTicks) ||
                            context_.pool.memory_is_short());
@@ -110,6 +114,7 @@ class Purger {
   /// Everything, now: for malloc_trim and for when memory is short. Returns the bytes.
   std::size_t purge_all() {
     update_clock();
+    spans_.release_all();
     std::size_t bytes = sweep(0);
     bytes += context_.pool.purge_older_than(0, kNoLimit) << kGranuleShift;
     return bytes;
@@ -181,6 +186,7 @@ class Purger {
   void purge_without_helper() {
     constexpr std::size_t kPortion = 8 * kMiB >> kGranuleShift;
     look_at_memory();
+    spans_.release_idle();
     context_.pool.purge_older_than(decay_ticks(), kPortion);
     const PoolTotals totals = context_.pool.totals();
     const std::size_t bound = start_granules_ + (totals.added - totals.free) / 4;
@@ -209,6 +215,7 @@ class Purger {
 
   SlabContext<Os>& context_;
   Shards<Os>& shards_;
+  SpanCache<Os>& spans_;
   const Options& options_;
   std::size_t start_granules_ = 0;
   std::atomic<void (*)()> entry_{nullptr};

@@ -410,7 +410,9 @@ class SpanPool {
   /// Puts a span among the free ones.
   void insert(Span* span) {
     free_granules_.fetch_add(span->count, std::memory_order_relaxed);
-    touched_granules_.fetch_add(span->touched_count, std::memory_order_relaxed);
+    // Seq_cst, as what Purger::poll() asks next, and as the helper's end in Purger::run(): one of
+    // the two sees the other.
+    touched_granules_.fetch_add(span->touched_count, std::memory_order_seq_cst);
     span->state = SpanState::kFree;
     merge_and_link(span);
   }
@@ -590,7 +592,7 @@ class SpanPool {
   static constexpr std::uint32_t kCollapseTries = 20;
   std::atomic<std::uint32_t> collapse_tries_left_{kCollapseTries};
   PoolLimits limits_;
-  // Statistics, written under the lock, read without: relaxed suffices.
+  // Statistics, written under the lock, read without: relaxed suffices but for insert().
   std::atomic<std::size_t> added_granules_{0};
   std::atomic<std::size_t> free_granules_{0};
   std::atomic<std::size_t> touched_granules_{0};

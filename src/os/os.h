@@ -41,6 +41,8 @@
 //                           does not say. For statistics only: it may be slow.
 //   memory_is_short()       Whether the system, or a limit that this process shares with others,
 //                           will soon run out of memory. Asked about once a second.
+//   alone_flag()            A byte that is not zero only while the calling thread, alone in the
+//                           process, has started no other that could call carrel. Never null.
 //   random_word()           64 bits that nobody can guess, as far as the system has them.
 //   wait(word, expected, timeout_ms)
 //                           Sleeps while *word == expected, until woken or timed out
@@ -84,6 +86,7 @@ concept OsLayer = requires(void* p, std::size_t n, std::atomic<std::uint32_t>& w
   { Os::unfence(p, n) } -> std::same_as<bool>;
   { Os::resident_bytes(p, n) } -> std::same_as<std::size_t>;
   { Os::memory_is_short() } -> std::same_as<bool>;
+  { Os::alone_flag() } -> std::same_as<const char*>;
   { Os::random_word() } -> std::same_as<std::uint64_t>;
   { Os::wait(word, u, u) } -> std::same_as<void>;
   { Os::wake(word, u) } -> std::same_as<void>;

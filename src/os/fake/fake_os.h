@@ -99,6 +99,7 @@ struct FakeOs {
   static bool fence(void* p, std::size_t bytes);
   static bool unfence(void* p, std::size_t bytes);
   static bool memory_is_short() { return settings.memory_is_short; }
+  static const char* alone_flag();
   static std::uint64_t random_word();
   static void wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
                    std::uint32_t timeout_ms);
