@@ -87,9 +87,9 @@ def groups_of(times: Times) -> dict[str, dict[str, float]]:
 
 def micro(allocators: list[str], rounds: int, quick: bool, seed: int) -> list[str]:
     times = collect(allocators, rounds, quick, random.Random(seed))
-    rows = [(b, [middle([t / 1000 for t in times[name][b]]) for name in allocators])
+    rows = [(b, [middle(times[name][b], 0) for name in allocators])
             for b in sorted(times[allocators[0]])]
-    title = (f"criterion's medians, microseconds of processor time (of wall time where that is "
+    title = (f"criterion's medians, nanoseconds of processor time (of wall time where that is "
              f"said), median of {rounds} rounds")
     table(title, allocators, rows)
     groups = groups_of(times)

@@ -32,14 +32,14 @@ struct FilePut {
   long file;
   long* error;
   bool operator()(const unsigned char* data, std::size_t size) const {
-    *error = LinuxOs::write_file(file, data, size);
+    *error = ProcessOs::write_file(file, data, size);
     return *error == 0;
   }
 };
 
 template <class Visit>
 void visit_code_mappings(Visit visit) {
-  LinuxOs::for_each_code_mapping(
+  ProcessOs::for_each_code_mapping(
       [](void* context, const LinuxCodeMapping& mapping) {
         (*static_cast<Visit*>(context))(CodeMapping{.start = mapping.start,
                                                     .end = mapping.end,
@@ -55,9 +55,10 @@ void visit_code_mappings(Visit visit) {
 class Borrowed {
  public:
   explicit Borrowed(std::size_t bytes)
-      : bytes_(align_up(bytes, LinuxOs::page_bytes())), memory_(LinuxOs::map(nullptr, bytes_)) {}
+      : bytes_(align_up(bytes, ProcessOs::page_bytes())),
+        memory_(ProcessOs::map(nullptr, bytes_)) {}
   ~Borrowed() {
-    if (memory_ != nullptr) LinuxOs::unmap(memory_, bytes_);
+    if (memory_ != nullptr) ProcessOs::unmap(memory_, bytes_);
   }
   Borrowed(const Borrowed&) = delete;
   Borrowed& operator=(const Borrowed&) = delete;
@@ -81,7 +82,7 @@ long write_locked(ProcessProfiler& from, long file) {
   auto* scratch = ::new (memory.get()) PprofScratch<FilePut>(FilePut{file, &error});
   PprofWriter<ProcessHeap::Os, FilePut> writer(*scratch, static_cast<std::uintptr_t*>(set.get()),
                                                set_size);
-  const std::uint64_t now = LinuxOs::wall_clock_ns();
+  const std::uint64_t now = ProcessOs::wall_clock_ns();
   const PprofHeader header = {.mean_bytes = from.mean_bytes(),
                               .time_ns = now,
                               .duration_ns = now - profile_begin_ns.load()};
@@ -94,16 +95,16 @@ using FileName = TextBuffer<1024>;
 void default_name(FileName& name) {
   static std::atomic<std::uint64_t> written{0};
   char prefix[896];
-  const std::size_t size = LinuxOs::environment("CARREL_PROFILE_PREFIX", prefix, sizeof prefix);
-  name << (size == 0 ? TextView("carrel") : TextView(prefix, size)) << "." << LinuxOs::process_id()
-       << "." << written.fetch_add(1) + 1 << ".pb.gz";
+  const std::size_t size = ProcessOs::environment("CARREL_PROFILE_PREFIX", prefix, sizeof prefix);
+  name << (size == 0 ? TextView("carrel") : TextView(prefix, size)) << "."
+       << ProcessOs::process_id() << "." << written.fetch_add(1) + 1 << ".pb.gz";
 }
 
 long write_file_locked(ProcessProfiler& from, const char* path) {
-  const long file = LinuxOs::create_file(path);
+  const long file = ProcessOs::create_file(path);
   if (file < 0) return file;
   const long error = write_locked(from, file);
-  const long closed = LinuxOs::close_file(file);
+  const long closed = ProcessOs::close_file(file);
   return error != 0 ? error : closed;
 }
 
@@ -111,7 +112,7 @@ void complain_about(const char* path, long error) {
   TextBuffer<1200> line;
   line << "carrel: heap profile not written to " << path << ": error number "
        << static_cast<std::uint64_t>(-error) << "\n";
-  LinuxOs::write_stderr(line.data(), line.size());
+  ProcessOs::write_stderr(line.data(), line.size());
 }
 
 /// May interrupt anything, the holder of the table's lock too.
@@ -154,7 +155,7 @@ constexpr ProfileHooks kProfileHooks = {
 
 /// Where the library's own code is, unless the program contains it.
 void hide_own_frames(ProcessProfiler& from) {
-  const std::uintptr_t own = reinterpret_cast<std::uintptr_t>(&LinuxOs::stack_trace);
+  const std::uintptr_t own = reinterpret_cast<std::uintptr_t>(&ProcessOs::stack_trace);
   const std::uintptr_t program = getauxval(AT_ENTRY);
   visit_code_mappings([&](const CodeMapping& mapping) {
     const auto inside = [&](std::uintptr_t address) {
@@ -171,7 +172,7 @@ ProcessProfiler* make_profiler() {
   if (!process_heap.initialize()) return nullptr;
   void* memory = process_heap.metadata().allocate(sizeof(ProcessProfiler));
   if (memory == nullptr) return nullptr;
-  auto* mine = ::new (memory) ProcessProfiler(process_heap.context(), &LinuxOs::stack_trace);
+  auto* mine = ::new (memory) ProcessProfiler(process_heap.context(), &ProcessOs::stack_trace);
   hide_own_frames(*mine);
   // Under the lock that fork takes: the hooks called before and after it are the same.
   LockGuard guard(process_heap.registry());
@@ -210,7 +211,7 @@ void start_profile_by_option(const Options& options) {
   if (result != CARREL_OK) {
     TextBuffer<160> line;
     line << "carrel: option ignored: profile=1: " << carrel_result_text(result) << "\n";
-    LinuxOs::write_stderr(line.data(), line.size());
+    ProcessOs::write_stderr(line.data(), line.size());
     return;
   }
   if (options.profile_signal == 0) return;
@@ -221,7 +222,7 @@ void start_profile_by_option(const Options& options) {
     TextBuffer<160> line;
     line << "carrel: option ignored: profile_signal=" << std::uint64_t{options.profile_signal}
          << ": no signal that can be caught\n";
-    LinuxOs::write_stderr(line.data(), line.size());
+    ProcessOs::write_stderr(line.data(), line.size());
   }
 }
 
@@ -238,7 +239,7 @@ void write_profile_at_exit() {
   line << "carrel: heap profile in " << name.data() << ": about " << totals.live.whole_bytes()
        << " bytes in " << totals.live.whole_blocks() << " blocks live at exit ("
        << std::uint64_t{totals.samples} << " samples)\n";
-  LinuxOs::write_stderr(line.data(), line.size());
+  ProcessOs::write_stderr(line.data(), line.size());
 }
 
 void add_sampled_blocks(ArenaTotals& totals) {
@@ -255,7 +256,7 @@ extern "C" {
 carrel_result carrel_profile_start(size_t interval) {
   if constexpr (!core::ProcessHeap::kCanSample) return CARREL_UNAVAILABLE;
   if (interval > size_t{1} << 40) return CARREL_OUT_OF_RANGE;
-  if (!core::LinuxOs::load_unwinder()) return CARREL_UNAVAILABLE;
+  if (!core::ProcessOs::load_unwinder()) return CARREL_UNAVAILABLE;
   core::ProcessProfiler* profiler = core::make_profiler();
   if (profiler == nullptr) return CARREL_NO_MEMORY;
   if (interval == 0) {
@@ -264,7 +265,7 @@ carrel_result carrel_profile_start(size_t interval) {
   profiler->set_mean_bytes(interval);
   if (process_heap.profiling()) return CARREL_OK;
   if (core::profile_begin_ns.load() == 0) {
-    core::profile_begin_ns.store(core::LinuxOs::wall_clock_ns());
+    core::profile_begin_ns.store(core::ProcessOs::wall_clock_ns());
   }
   process_heap.set_profiling(true);
   return CARREL_OK;
@@ -281,7 +282,7 @@ carrel_result carrel_profile_reset() {
   core::ProcessProfiler* profiler = core::profiler();
   if (profiler == nullptr) return CARREL_BAD_ARGUMENT;
   profiler->table().reset();
-  core::profile_begin_ns.store(core::LinuxOs::wall_clock_ns());
+  core::profile_begin_ns.store(core::ProcessOs::wall_clock_ns());
   return CARREL_OK;
 }
 
