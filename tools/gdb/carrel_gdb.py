@@ -93,7 +93,7 @@ def describe_slot(heap: gdb.Value, span: gdb.Value, start: int, address: int) ->
         thread = caching_thread(heap, block)
         if thread is not None:
             state = f"cached by thread cache {thread}"
-        elif int(heap["map_"]["records_"]) != 0:
+        elif int(heap["map_"]["records_"]) != 0 and int(raw(span["shard"])) != NO_SHARD:
             state = hardened_state(heap, block, number)
     where = "" if block == address else f", {address - block} bytes into the block at {block:#x}"
     return f"{state}, {place}slot {slot} of {slots}, slab at {start:#x}, {holder(span)}{where}"
@@ -133,6 +133,12 @@ def describe(address: int) -> str:
             return describe_slot(heap, span, start, address)
         if state == "large":
             size = int(span["large_bytes"])
+            # In a hardened build the block begins behind a fence, where the class map says so.
+            block = next((at for at in range(first, first + granules) if int(raw(
+                pages["class_map_"][at])) in (LARGE_BLOCK, ARENA_BLOCK)), first)
+            start = base + (block << GRANULE_SHIFT)
+            if address < start:
+                return f"in the fence before the large block at {start:#x}"
             owner = f", {holder(span)}" if value == ARENA_BLOCK else ""
             if address >= start + size:
                 return f"behind the large block at {start:#x} of {size} bytes{owner}"
