@@ -60,6 +60,8 @@ WORKLOADS = (
     _w("rptest", "random_mix", "--mode rptest", "8 threads, to 16 KiB, some handed over"),
     _w("thread-churn", "thread_churn", "", "thousands of short-lived threads"),
     _w("threads-256", "many_threads", "--threads 256", "256 threads replace in a shared table"),
+    _w("medium-slots", "medium_blocks", "--mode slots", "8 to 32 KiB replaced, 4 threads"),
+    _w("medium-spans", "medium_blocks", "--mode spans", "32 to 256 KiB replaced, 4 threads"),
     _w("large-blocks", "large_blocks", "", "64 KiB to 8 MiB, every page written"),
     _w("realloc-grow", "growth", "--mode realloc", "one buffer grown to 256 MB"),
     _w("vectors", "growth", "--mode vectors", "twelve vectors growing in turn"),

@@ -103,7 +103,9 @@ typedef enum carrel_result {
   CARREL_OUT_OF_RANGE = 4, /* a number or a word that the control does not accept */
   CARREL_READ_ONLY = 5,    /* it can be read only, or is fixed at the start */
   CARREL_TOO_SMALL = 6,    /* the buffer is too small for the text */
-  CARREL_NO_MEMORY = 7     /* memory is exhausted */
+  CARREL_NO_MEMORY = 7,    /* memory is exhausted */
+  CARREL_UNAVAILABLE = 8,  /* this build of the library, or the system, cannot */
+  CARREL_IO_ERROR = 9      /* a file could not be written; errno says why */
 } carrel_result;
 
 /* One line of English about a result, without a full stop. Static storage. */
@@ -261,6 +263,40 @@ CARREL_API carrel_result carrel_stats_print(carrel_format format,
                                             void (*write)(void* context, const char* text,
                                                           size_t size),
                                             void* context);
+
+/* --- Heap profiles ------------------------------------------------------------------------- */
+
+/* Which code allocates how much, by sampling: each byte that is allocated is sampled with the same
+ * small probability, and the stack of the allocation it belongs to is kept, until the block is
+ * freed as a live one. What is written is scaled to what all allocations are expected to be. Sizes
+ * are those that were asked for. Blocks of arenas are not sampled. While no profile runs,
+ * nothing of this costs time. CARREL_UNAVAILABLE: in the secure build, and where the program has no
+ * unwinder, as in C with musl. */
+
+/* Begins to sample, every `interval` bytes on average; 0 for the option profile_interval_kib. If a
+ * profile is running, only the interval changes; what was sampled before a stop is kept. This
+ * thread begins now, others when they next need memory that they have not cached, or have to
+ * give some back. May load a library: not from a function that the dynamic loader calls.
+ * CARREL_OUT_OF_RANGE beyond 2^40, CARREL_NO_MEMORY. */
+CARREL_API carrel_result carrel_profile_start(size_t interval);
+
+/* Ends sampling, at once; a thread is as fast as before when it next passes a slow path. Sampled
+ * blocks stay in the profile until they are freed. Nothing happens if none is running. */
+CARREL_API carrel_result carrel_profile_stop(void);
+
+/* Forgets all allocations until now, and the peak, but not what is live. */
+CARREL_API carrel_result carrel_profile_reset(void);
+
+/* Writes the profile to a file: gzipped profile.proto, for `go tool pprof` and others, with the
+ * sample types alloc_objects, alloc_space (since the start or the last reset), inuse_objects,
+ * inuse_space (live now), peak_objects and peak_space (live when the most bytes were). Addresses
+ * come with mappings and build ids, names are found later. Null `path`: PREFIX.PID.NUMBER.pb.gz,
+ * with the environment's CARREL_PROFILE_PREFIX, or else "carrel" in the working directory.
+ * Allocates nothing. CARREL_BAD_ARGUMENT if no profile was ever started; CARREL_IO_ERROR. */
+CARREL_API carrel_result carrel_profile_dump(const char* path);
+
+/* The same to an open file, which stays open. */
+CARREL_API carrel_result carrel_profile_dump_fd(int fd);
 
 /* --- Controls ------------------------------------------------------------------------------ */
 

@@ -50,7 +50,7 @@ constexpr ArenaHooks kHooks = {
     .reallocate =
         [](void* block, std::size_t size, std::size_t alignment) {
           ProcessArena* arena = arenas().arena_of(block);
-          if (arena == nullptr) Report<LinuxOs>::invalid_free(block);
+          if (arena == nullptr) Report<ProcessOs>::invalid_free(block);
           return with_room(*arena, size > alignment ? size : alignment,
                            [&] { return arenas().reallocate(block, size, alignment); });
         },

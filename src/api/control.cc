@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "api/instance.h"
+#include "api/profile.h"
 #include "api/statistics.h"
 
 namespace carrel::core {
@@ -20,6 +21,9 @@ struct Control {
   carrel_ctl_type type;
   carrel_result (*read)(std::uint64_t& value);
   carrel_result (*run)();
+  carrel_result (*write)(std::uint64_t value) = nullptr;
+  std::uint64_t minimum = 0;  // of what may be written
+  std::uint64_t maximum = 0;
 };
 
 /// What a name leads to.
@@ -34,11 +38,19 @@ struct Found {
   std::size_t number = 0;
 };
 
+template <std::uint64_t ProfileNumbers::*kMember>
+carrel_result read_of_profile(std::uint64_t& value) {
+  ProfileNumbers numbers;
+  read_profile(numbers);
+  value = numbers.*kMember;
+  return CARREL_OK;
+}
+
 constexpr Control kHeapControls[] = {
     {"version", "of the library that is running", "", CARREL_CTL_TEXT, nullptr, nullptr},
     {"heap.page_bytes", "size of a page of the system", "bytes", CARREL_CTL_NUMBER,
      [](std::uint64_t& value) {
-       value = LinuxOs::page_bytes();
+       value = ProcessOs::page_bytes();
        return CARREL_OK;
      },
      nullptr},
@@ -65,13 +77,13 @@ constexpr Control kHeapControls[] = {
      }},
     {"thread.cached_bytes", "free blocks in the calling thread's cache", "bytes", CARREL_CTL_NUMBER,
      [](std::uint64_t& value) {
-       value = cached_bytes(*ProcessTls::cache());
+       value = cached_bytes(*process_heap.own_cache());
        return CARREL_OK;
      },
      nullptr},
     {"thread.shard", "the shard that the calling thread is dealt to", "count", CARREL_CTL_NUMBER,
      [](std::uint64_t& value) {
-       value = ProcessTls::cache()->shard;
+       value = process_heap.own_cache()->shard;
        return CARREL_OK;
      },
      nullptr},
@@ -80,6 +92,26 @@ constexpr Control kHeapControls[] = {
        process_heap.flush_thread();
        return CARREL_OK;
      }},
+    {"profile.active", "1: allocations are sampled for a heap profile; write 1 to start, 0 to stop",
+     "count", CARREL_CTL_NUMBER, read_of_profile<&ProfileNumbers::active>, nullptr,
+     [](std::uint64_t value) {
+       return value == 0 ? carrel_profile_stop() : carrel_profile_start(0);
+     },
+     0, 1},
+    {"profile.interval_bytes", "allocated between two samples, on average", "bytes",
+     CARREL_CTL_NUMBER, read_of_profile<&ProfileNumbers::interval_bytes>, nullptr},
+    {"profile.samples", "sampled blocks that are live", "count", CARREL_CTL_NUMBER,
+     read_of_profile<&ProfileNumbers::samples>, nullptr},
+    {"profile.stacks", "distinct stacks that were sampled", "count", CARREL_CTL_NUMBER,
+     read_of_profile<&ProfileNumbers::stacks>, nullptr},
+    {"profile.live_bytes", "estimate of the bytes asked for in blocks that are live", "bytes",
+     CARREL_CTL_NUMBER, read_of_profile<&ProfileNumbers::live_bytes>, nullptr},
+    {"profile.peak_bytes", "the most that profile.live_bytes has been", "bytes", CARREL_CTL_NUMBER,
+     read_of_profile<&ProfileNumbers::peak_bytes>, nullptr},
+    {"profile.reset", "forgets what was allocated so far, and the peak", "", CARREL_CTL_ACTION,
+     nullptr, carrel_profile_reset},
+    {"profile.dump", "writes the heap profile to a file PREFIX.PID.NUMBER.pb.gz", "",
+     CARREL_CTL_ACTION, nullptr, [] { return carrel_profile_dump(nullptr); }},
 };
 
 bool starts_with(TextView& text, TextView prefix) {
@@ -242,7 +274,15 @@ bool parse_u64(TextView text, std::uint64_t& value) {
 /// Why this cannot be written, or CARREL_OK.
 carrel_result check_writable(const Found& found) {
   if (type_of(found) == CARREL_CTL_ACTION) return CARREL_WRONG_TYPE;
-  return found.option == nullptr && !is_arena_limit(found) ? CARREL_READ_ONLY : CARREL_OK;
+  const bool control = found.control != nullptr && found.control->write != nullptr;
+  return found.option == nullptr && !control && !is_arena_limit(found) ? CARREL_READ_ONLY
+                                                                       : CARREL_OK;
+}
+
+/// What is neither an option nor an arena's.
+carrel_result write_control(const Control& control, std::uint64_t value) {
+  if (value < control.minimum || value > control.maximum) return CARREL_OUT_OF_RANGE;
+  return control.write(value);
 }
 
 carrel_result write_arena_limit(const Found& found, std::uint64_t bytes) {
@@ -291,6 +331,9 @@ bool list(std::size_t index, carrel_ctl_info& info) {
     info.meaning = control.meaning;
     info.unit = control.unit;
     info.type = control.type;
+    info.writable = control.write != nullptr ? 1 : 0;
+    info.minimum = control.minimum;
+    info.maximum = control.maximum;
     return true;
   }
   index -= std::size(kHeapControls);
@@ -369,6 +412,7 @@ carrel_result carrel_ctl_write_u64(const char* name, uint64_t value) {
   if (!core::find(name, found)) return CARREL_UNKNOWN_NAME;
   const carrel_result writable = core::check_writable(found);
   if (writable != CARREL_OK) return writable;
+  if (found.control != nullptr) return core::write_control(*found.control, value);
   if (found.option == nullptr) return core::write_arena_limit(found, value);
   const core::OptionSpec& spec = *found.option;
   if (value < spec.minimum || value > spec.maximum) return CARREL_OUT_OF_RANGE;
@@ -385,9 +429,10 @@ carrel_result carrel_ctl_write_text(const char* name, const char* value) {
   const carrel_result writable = core::check_writable(found);
   if (writable != CARREL_OK) return writable;
   if (found.option != nullptr) return core::write_option(*found.option, value);
-  uint64_t bytes = 0;
-  return core::parse_u64(value, bytes) ? core::write_arena_limit(found, bytes)
-                                       : CARREL_OUT_OF_RANGE;
+  uint64_t number = 0;
+  if (!core::parse_u64(value, number)) return CARREL_OUT_OF_RANGE;
+  if (found.control != nullptr) return core::write_control(*found.control, number);
+  return core::write_arena_limit(found, number);
 }
 
 carrel_result carrel_ctl_run(const char* name) {

@@ -5,12 +5,13 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "api/profile.h"
 #include "api/statistics.h"
 #include "heap/heap_slow.h"
 
 namespace carrel::core {
 
-template class Heap<kPreset, LinuxOs, ProcessTls>;
+template class Heap<kPreset, ProcessOs, ProcessTls>;
 
 constinit ProcessHeap process_heap;
 
@@ -54,7 +55,7 @@ void complain(TextView key, TextView value, OptionError error) {
     write_value(line, spec, nearest_value(spec, value));
     line << "\n";
   }
-  LinuxOs::write_stderr(line.data(), line.size());
+  ProcessOs::write_stderr(line.data(), line.size());
 }
 
 }  // namespace
@@ -84,7 +85,7 @@ void ProcessTls::after_ready(const Options& options) {
     write_value(line, spec, options.*(spec.field));
   }
   line << "\n";
-  LinuxOs::write_stderr(line.data(), line.size());
+  ProcessOs::write_stderr(line.data(), line.size());
 }
 
 void ProcessTls::read_options(Options& options) {
@@ -92,7 +93,7 @@ void ProcessTls::read_options(Options& options) {
     parse_options(options, carrel_options, complain);
   }
   char text[1024];
-  const std::size_t size = LinuxOs::environment("CARREL_OPTIONS", text, sizeof text);
+  const std::size_t size = ProcessOs::environment("CARREL_OPTIONS", text, sizeof text);
   parse_options(options, TextView(text, size), complain);
 }
 
@@ -100,8 +101,14 @@ void ProcessTls::purger_entry() { process_heap.run_purger(); }
 
 namespace {
 
-[[gnu::destructor]] void print_statistics_at_exit() {
+// Not before: starting calls the dynamic loader, whose own allocations come first of all.
+[[gnu::constructor]] void look_at_options_at_start() {
+  start_profile_by_option(process_heap.options_now());
+}
+
+[[gnu::destructor]] void report_at_exit() {
   if (process_heap.options().stats_at_exit != 0) print_statistics();
+  if (process_heap.options().profile_at_exit != 0) write_profile_at_exit();
 }
 
 }  // namespace

@@ -14,13 +14,17 @@
 
 namespace carrel::core {
 
+/// The one place that names the operating system; everything else of src/api says ProcessOs.
+using ProcessOs = LinuxOs;
+
 struct ProcessTls;
-using ProcessHeap = Heap<kPreset, LinuxOs, ProcessTls>;
+using ProcessHeap = Heap<kPreset, ProcessOs, ProcessTls>;
 
 struct ProcessTls {
   static ProcessHeap& heap();
   static ThreadCache* cache() { return current_; }
   static void set_cache(ThreadCache* cache);
+  static void use_cache(ThreadCache* cache) { current_ = cache; }
   static bool may_attach();
   static void before_ready();
   static void after_ready(const Options& options);
@@ -33,7 +37,7 @@ struct ProcessTls {
   [[gnu::tls_model(CARREL_TLS_MODEL)]] static inline constinit thread_local bool exited_ = false;
 };
 
-extern template class Heap<kPreset, LinuxOs, ProcessTls>;
+extern template class Heap<kPreset, ProcessOs, ProcessTls>;
 
 /// Usable from the first instruction of the process on: its constructor is constant.
 [[gnu::visibility("hidden")]] extern constinit ProcessHeap process_heap;

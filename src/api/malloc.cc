@@ -2,7 +2,6 @@
 //
 // All of them stand in one file, so that a static program that takes one takes all.
 #include <errno.h>
-#include <malloc.h>
 #include <stdlib.h>
 
 #include "api/instance.h"
@@ -58,11 +57,11 @@ CARREL_EXPORT int posix_memalign(void** result, size_t alignment, size_t size) {
 }
 
 CARREL_EXPORT void* valloc(size_t size) {
-  return core::aligned_or_errno(core::LinuxOs::page_bytes(), size);
+  return core::aligned_or_errno(core::ProcessOs::page_bytes(), size);
 }
 
 CARREL_EXPORT void* pvalloc(size_t size) {
-  const size_t page = core::LinuxOs::page_bytes();
+  const size_t page = core::ProcessOs::page_bytes();
   if (size > core::kMaxRequestBytes) return core::out_of_memory();
   return core::aligned_or_errno(page, core::align_up(size, page));
 }

@@ -1,8 +1,9 @@
 // glibc's functions about the heap as a whole: numbers, XML and tuning knobs.
 //
-// Numbers are of carrel's own structures, under the names that glibc's callers know.
+// Numbers are of carrel's own structures, under the names that glibc's callers know. What glibc's
+// malloc.h declares is declared here again, with the same layout: musl's header has none of it, and
+// a program there may still be linked with objects that ask.
 #include <errno.h>
-#include <malloc.h>
 #include <stdio.h>
 
 #include "api/instance.h"
@@ -12,12 +13,40 @@ namespace core = carrel::core;
 
 #define CARREL_EXPORT extern "C" __attribute__((visibility("default")))
 
+namespace carrel::core {
+
+/// glibc's struct mallinfo2 (counts are std::size_t) and struct mallinfo (counts are int).
+template <class Count>
+struct GlibcInfo {
+  Count arena;     // bytes from the system, without large blocks
+  Count ordblks;   // not counted
+  Count smblks;    // not counted
+  Count hblks;     // large blocks
+  Count hblkhd;    // bytes in them
+  Count usmblks;   // not counted
+  Count fsmblks;   // bytes free in thread caches
+  Count uordblks;  // bytes in the program's hands, without large blocks
+  Count fordblks;  // bytes that are not
+  Count keepcost;  // bytes that could be given back
+};
+
+template struct GlibcInfo<std::size_t>;
+template struct GlibcInfo<int>;
+
+/// glibc's numbers for mallopt, which programs have compiled in: M_MXFAST is 1, and from
+/// M_ARENA_MAX up to M_TRIM_THRESHOLD there are no gaps.
+constexpr int kMxfast = 1;
+constexpr int kArenaMax = -8;
+constexpr int kTrimThreshold = -1;
+
+}  // namespace carrel::core
+
 CARREL_EXPORT void malloc_stats() { core::print_statistics(); }
 
-CARREL_EXPORT struct mallinfo2 mallinfo2() {
+CARREL_EXPORT core::GlibcInfo<std::size_t> mallinfo2() {
   carrel_stats stats;
   core::fill_stats(stats, false);
-  struct mallinfo2 info = {};
+  core::GlibcInfo<std::size_t> info = {};
   // As in glibc, large blocks are counted apart from the arena.
   info.arena = stats.mapped_bytes - stats.large_bytes;
   info.hblks = stats.large_blocks;
@@ -30,9 +59,9 @@ CARREL_EXPORT struct mallinfo2 mallinfo2() {
 }
 
 // The same in ints, which wrap around as glibc's do.
-CARREL_EXPORT struct mallinfo mallinfo() {
-  const struct mallinfo2 wide = mallinfo2();
-  struct mallinfo info = {};
+CARREL_EXPORT core::GlibcInfo<int> mallinfo() {
+  const core::GlibcInfo<std::size_t> wide = mallinfo2();
+  core::GlibcInfo<int> info = {};
   info.arena = static_cast<int>(wide.arena);
   info.hblks = static_cast<int>(wide.hblks);
   info.hblkhd = static_cast<int>(wide.hblkhd);
@@ -76,18 +105,7 @@ CARREL_EXPORT int malloc_info(int options, FILE* stream) {
 // glibc's knobs are accepted, since programs set them in good faith; carrel has nothing
 // that they would turn. Unknown ones are refused.
 CARREL_EXPORT int mallopt(int parameter, int) {
-  switch (parameter) {
-    case M_MXFAST:
-    case M_TRIM_THRESHOLD:
-    case M_TOP_PAD:
-    case M_MMAP_THRESHOLD:
-    case M_MMAP_MAX:
-    case M_CHECK_ACTION:
-    case M_PERTURB:
-    case M_ARENA_TEST:
-    case M_ARENA_MAX:
-      return 1;
-    default:
-      return 0;
-  }
+  const bool known = parameter == core::kMxfast ||
+                     (parameter >= core::kArenaMax && parameter <= core::kTrimThreshold);
+  return known ? 1 : 0;
 }

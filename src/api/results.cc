@@ -75,6 +75,10 @@ const char* carrel_result_text(carrel_result result) {
       return "the buffer is too small";
     case CARREL_NO_MEMORY:
       return "memory is exhausted";
+    case CARREL_UNAVAILABLE:
+      return "this build of the library, or this system, cannot do that";
+    case CARREL_IO_ERROR:
+      return "a file could not be written";
   }
   return "no result of carrel's";
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/instance.h"
+#include "api/profile.h"
 
 namespace carrel::core {
 
@@ -13,18 +14,19 @@ constinit std::atomic<const ArenaReports*> arena_reports{nullptr};
 void process_stats(HeapStats& stats) {
   if (!process_heap.ready()) return;
   gather_stats(stats, process_heap.shards(), process_heap.registry(), process_heap.large(),
-               process_heap.pool(), process_heap.metadata());
+               process_heap.spans(), process_heap.pool(), process_heap.metadata());
 }
 
 namespace {
 
 void ask_system(carrel_stats& stats) {
   for_each_block_range(process_heap.map(), [&](const char* start, std::size_t bytes) {
-    stats.resident_bytes += LinuxOs::resident_bytes(start, bytes);
+    stats.resident_bytes += ProcessOs::resident_bytes(start, bytes);
   });
   for_each_metadata_range(process_heap.map(), process_heap.shards(), process_heap.metadata(),
                           [&](const char* start, std::size_t bytes) {
-                            stats.metadata_resident_bytes += LinuxOs::resident_bytes(start, bytes);
+                            stats.metadata_resident_bytes +=
+                                ProcessOs::resident_bytes(start, bytes);
                           });
 }
 
@@ -68,6 +70,11 @@ void fill_stats(carrel_stats& stats, bool resident) {
     stats.live_bytes += sum.live_bytes;
     stats.live_blocks += sum.live_blocks;
   }
+  ArenaTotals sampled;
+  add_sampled_blocks(sampled);
+  stats.slab_bytes += sampled.span_bytes;
+  stats.live_bytes += sampled.live_bytes;
+  stats.live_blocks += sampled.live_blocks;
   for_each_metadata_range(process_heap.map(), process_heap.shards(), process_heap.metadata(),
                           [&](const char*, std::size_t bytes) { stats.metadata_bytes += bytes; });
   if (resident) ask_system(stats);

@@ -78,7 +78,7 @@ void write_statistics_text(StatisticsWriter& out, const StatisticsSnapshot& snap
 
 void print_statistics() {
   StatisticsWriter out(
-      [](void*, const char* text, std::size_t size) { LinuxOs::write_stderr(text, size); },
+      [](void*, const char* text, std::size_t size) { ProcessOs::write_stderr(text, size); },
       nullptr);
   write_statistics_text(out, StatisticsSnapshot());
   out.flush();

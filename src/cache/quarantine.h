@@ -1,65 +1,45 @@
 // Where a hardened build keeps a thread's freed blocks before they may be used again.
 //
-// Basic design: per size class a small array in metadata. A freed block takes a random place in
-// it, and the block that was there goes on to the cache. So no block comes back at once, and
-// nobody can foresee when it does. Belongs to one thread, like its cache.
+// Basic design: free pushes to one bin per size class, malloc pops from another. What is freed
+// waits until the first bin is full; then a random half of it moves to the second, in random
+// order. Of large blocks only a few wait, and a random one makes room for each that comes. So no
+// block comes back at once, nobody can foresee when it does, and the fast paths choose nothing.
+// Here is only what that needs: how many blocks wait, and the choice. The bins are a thread
+// cache's, moved by its keeper (cache/thread_cache.h).
 #pragma once
 
 #include "slab/random_slots.h"
 
 namespace carrel::core {
 
-/// How a quarantine of so many bytes per class is laid out: powers of two, so that a place is
-/// chosen without dividing; at least two for the largest blocks.
-struct QuarantineLayout {
-  std::uint16_t first[kClassCount + 1] = {};
-  std::uint16_t places[kClassCount + 1] = {};
-  std::uint32_t total = 0;
+/// Blocks of each class that wait in a thread, at most; a power of two, at least two.
+struct QuarantinePlaces {
+  std::uint16_t count[kClassCount + 1] = {};
 
-  explicit constexpr QuarantineLayout(std::size_t bytes_per_class) {
+  explicit constexpr QuarantinePlaces(std::size_t bytes_per_class) {
     for (std::uint8_t id = 1; id <= kClassCount; ++id) {
-      std::size_t count = bytes_per_class / kClasses[id].slot_bytes;
-      if (count < 2) count = 2;
-      if (count > 64) count = 64;
-      places[id] = static_cast<std::uint16_t>(std::bit_floor(count));
-      first[id] = static_cast<std::uint16_t>(total);
-      total += places[id];
+      std::size_t places = bytes_per_class / kClasses[id].slot_bytes;
+      if (places < 2) places = 2;
+      if (places > 64) places = 64;
+      count[id] = static_cast<std::uint16_t>(std::bit_floor(places));
     }
   }
 };
 
-template <std::size_t kBytesPerClass>
-class Quarantine {
- public:
-  static constexpr QuarantineLayout kLayout{kBytesPerClass};
+/// Up to so many, one is chosen at a time.
+inline constexpr std::uint32_t kFewPlaces = 8;
 
-  explicit Quarantine(std::uint64_t seed) { random_.seed(seed, 0); }
-
-  /// Puts a block in, and returns the one that must leave for it, or null.
-  void* exchange(std::uint8_t id, void* block) {
-    void*& place = blocks_[kLayout.first[id] + random_.below(kLayout.places[id])];
-    void* left = place;
-    place = block;
-    return left;
-  }
-
-  /// Calls give(id, blocks, count) for the blocks of each class, and keeps none.
-  template <class Give>
-  void empty(Give give) {
-    for (std::uint8_t id = 1; id <= kClassCount; ++id) {
-      void** places = blocks_ + kLayout.first[id];
-      std::uint32_t count = 0;
-      for (std::uint32_t i = 0; i < kLayout.places[id]; ++i) {
-        if (places[i] != nullptr) places[count++] = places[i];
-      }
-      if (count != 0) give(id, places, count);
-      for (std::uint32_t i = 0; i < kLayout.places[id]; ++i) places[i] = nullptr;
+/// Takes half of `count` blocks, at most 64 and a multiple of 8, at random and writes them to
+/// `drawn`; the others come to the front.
+inline void draw_half(void** blocks, std::uint32_t count, void** drawn, RandomSource& random) {
+  for (std::uint32_t left = count; left > count / 2;) {
+    std::uint64_t word = random.word();
+    for (int of_word = 0; of_word < 4; ++of_word, word >>= 16) {
+      void*& place = blocks[((word & 0xFFFF) * left) >> 16];
+      *drawn++ = place;
+      place = blocks[--left];
     }
   }
-
- private:
-  RandomSource random_;
-  void* blocks_[kLayout.total] = {};
-};
+}
 
 }  // namespace carrel::core

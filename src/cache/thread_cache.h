@@ -2,11 +2,15 @@
 //
 // Basic design: a bin is an array in metadata; malloc pops, free pushes, and neither locks
 // nor writes to the block. Bins start empty, get a small array at their first miss and a
-// larger one at each further miss, up to a limit in bytes; a full bin gives its older half
-// back in one batch. Bins that saw no traffic between two looks are given back whole.
+// larger one at each further miss, up to a limit in bytes: half of it as long as blocks only come
+// or only go, as between a producer and a consumer, where cached blocks serve nobody. A full bin
+// gives its older half back in one batch. Bins that saw no traffic between two looks are given
+// back whole.
 //
 // Blocks of less than a cache line that came from another group of shards (see
-// slab/size_class.h) are pushed to bins of their own, from which malloc does not pop.
+// slab/size_class.h) are pushed to bins of their own, from which malloc does not pop. In a hardened
+// build malloc does not pop from the bins of the thread's own blocks either: there they wait, and
+// move on to other bins later (cache/quarantine.h).
 //
 // A cache belongs to one thread; only that thread touches it, except that statistics read
 // its bins without a lock. `empty_cache` below serves threads that have none yet or any
@@ -16,6 +20,8 @@
 
 #include <cstring>
 
+#include "base/probe.h"
+#include "cache/quarantine.h"
 #include "slab/shards.h"
 
 namespace carrel::core {
@@ -34,8 +40,25 @@ struct CacheBin {
 inline constexpr std::uint32_t kMostBinSlots = 1024;
 
 /// Bins 0 to 63 by class (0 and 63 are no class: never anything in them), then those of
-/// foreign groups, which are indexed by the class map's value.
+/// foreign groups, which are indexed by the class map's value: 65 on and 129 on, a few each.
 inline constexpr std::uint32_t kCacheBinCount = 0x80 + kFirstUngroupedClass;
+
+/// Between these lie the bins that malloc pops from where freed blocks wait in the first ones.
+inline constexpr std::uint32_t kReadyBins = 0x40 + kFirstUngroupedClass;
+static_assert(kReadyBins + kClassCount < 0x80);
+
+/// The bin that malloc pops from.
+template <Hardening H>
+constexpr std::uint32_t bin_to_pop(std::uint32_t size_class) {
+  return H.quarantine_bytes != 0 ? kReadyBins + size_class : size_class;
+}
+
+/// Whose blocks a bin holds.
+constexpr std::uint8_t class_of_bin(std::uint32_t index) {
+  return index > kReadyBins && index <= kReadyBins + kClassCount
+             ? static_cast<std::uint8_t>(index - kReadyBins)
+             : plain_class(static_cast<std::uint8_t>(index));
+}
 
 /// How much a thread may cache, from the configuration and the options.
 struct CacheLimits {
@@ -52,6 +75,9 @@ struct CacheLimits {
   }
 };
 
+/// Why a bin's traffic last left the fast path.
+enum class Miss : std::uint8_t { kNone, kEmpty, kFull };
+
 struct ThreadCache {
   CacheBin bins[kCacheBinCount];
   /// Clears this thread's group bit from a class map value.
@@ -62,12 +88,20 @@ struct ThreadCache {
   std::uint32_t last_relief_tick = 0;  // when it was last emptied because memory is short
   std::size_t given_bytes = 0;         // back to the shards since the purger was last told
   void** top_at_trim[kCacheBinCount] = {};
-  void* quarantine = nullptr;   // of a hardened build: see cache/quarantine.h
-  ThreadCache* next = nullptr;  // in the registry
+  Miss last_miss[kCacheBinCount] = {};
+  RandomSource random;  // a hardened build's
+  // While its thread's allocations are sampled, another cache stands in for this one where the
+  // thread looks for it: one whose bins are all empty and full at once.
+  ThreadCache* stand_in = nullptr;      // of a thread's cache: that other one
+  ThreadCache* behind = nullptr;        // of a stand-in: the thread's cache
+  std::int64_t bytes_until_sample = 0;  // of a stand-in, as what follows
+  std::uint64_t random_state = 0;       // for the next distance
+  bool sampling = false;                // the thread is taking a sample just now
+  ThreadCache* next = nullptr;          // in the registry
   ThreadCache* prev = nullptr;
 
   /// The bin a freed block goes to, by its class map value.
-  CacheBin& bin_for(std::uint8_t map_value) {
+  CacheBin& bin_for(std::uint32_t map_value) {
     std::uint32_t index = map_value;
     CARREL_OPAQUE(index);  // or it computes in 8 bits and extends the result once more
     return bins[index & own_group_mask];
@@ -85,14 +119,17 @@ class CacheKeeper {
 
   /// A block for an empty bin, refilling it; null when memory is exhausted.
   void* refill(ThreadCache& cache, std::uint8_t size_class) {
-    CacheBin& bin = cache.bins[size_class];
-    grow(bin, size_class);
+    const std::uint32_t index = bin_to_pop<kHard>(size_class);
+    CacheBin& bin = cache.bins[index];
+    grow(bin, limit_of(size_class, cache.last_miss[index] == Miss::kFull));
+    cache.last_miss[index] = Miss::kEmpty;
     if (bin.capacity() == 0) {  // no memory even for an array
       void* block = nullptr;
       return shards_.take(cache.shard, size_class, &block + 1, 1) == 1 ? block : nullptr;
     }
     const std::uint32_t want = (bin.capacity() + 1) / 2;
     const std::uint32_t got = shards_.take(cache.shard, size_class, bin.floor + want, want);
+    CARREL_PROBE("refill", size_class, got);
     if (got == 0) return nullptr;
     // take() wrote downwards from floor + want: fewer than wanted lie above the floor.
     if (got < want) memmove(bin.floor, bin.floor + (want - got), got * sizeof(void*));
@@ -104,14 +141,48 @@ class CacheKeeper {
   void push_full(ThreadCache& cache, std::uint8_t map_value, void* block) {
     CacheBin& bin = cache.bin_for(map_value);
     const std::uint8_t size_class = plain_class(map_value);
-    if (!grow(bin, size_class)) {
+    Miss& last = cache.last_miss[&bin - cache.bins];
+    const bool waits = kQuarantined && &bin == &cache.bins[size_class];
+    const bool grown =
+        grow(bin, waits ? kPlaces.count[size_class] : limit_of(size_class, last == Miss::kEmpty));
+    last = Miss::kFull;
+    if (!grown) {
       if (bin.capacity() == 0) {
         give(cache, size_class, &block, 1);
         return;
       }
-      give_oldest(cache, bin, size_class, (bin.capacity() + 1) / 2);
+      if (waits) {
+        let_go_slowly(cache, bin, size_class);
+      } else {
+        give_oldest(cache, bin, size_class, (bin.capacity() + 1) / 2);
+      }
     }
     *bin.top++ = block;
+  }
+
+  /// Where freed blocks wait: makes room in a full bin, by moving some of them to where malloc
+  /// finds them, and pushes the block. False, with nothing done, if that is not to be had so
+  /// cheaply.
+  bool let_go(ThreadCache& cache, std::uint8_t map_value, void* block) {
+    CacheBin& waiting = cache.bin_for(map_value);
+    const std::uint8_t size_class = plain_class(map_value);
+    const std::uint32_t places = kPlaces.count[size_class];
+    if (&waiting != &cache.bins[size_class] || waiting.size() != places) return false;
+    CacheBin& ready = cache.bins[bin_to_pop<kHard>(size_class)];
+    const auto room = static_cast<std::size_t>(ready.ceiling - ready.top);
+    if (places <= kFewPlaces) {
+      if (room == 0) return false;
+      void*& place = waiting.floor[cache.random.below(places)];
+      *ready.top++ = place;
+      place = block;
+      return true;
+    }
+    if (room < places / 2) return false;
+    draw_half(waiting.floor, places, ready.top, cache.random);
+    ready.top += places / 2;
+    waiting.top -= places / 2;
+    *waiting.top++ = block;
+    return true;
   }
 
   /// Gives every cached block and array back.
@@ -119,13 +190,14 @@ class CacheKeeper {
     for (std::uint32_t index = 0; index < kCacheBinCount; ++index) drop(cache, index);
   }
 
-  /// Gives back the bins that nobody used since the last call.
+  /// Gives back the bins that nobody used since the last call, but not what waits.
   void trim(ThreadCache& cache, std::uint32_t tick) {
     if (tick - cache.last_trim_tick < kTrimTicks) return;
     cache.last_trim_tick = tick;
     for (std::uint32_t index = 0; index < kCacheBinCount; ++index) {
       const CacheBin& bin = cache.bins[index];
       if (bin.capacity() == 0) continue;
+      if (kQuarantined && index <= kClassCount) continue;
       if (bin.top == cache.top_at_trim[index]) drop(cache, index);
       cache.top_at_trim[index] = bin.top;
     }
@@ -134,12 +206,26 @@ class CacheKeeper {
  private:
   static constexpr std::uint32_t kFirstCapacity = 8;  // one cache line of pointers
   static constexpr std::uint32_t kTrimTicks = 5;
+  static constexpr std::uint32_t kOneWayShare = 2;
+  static constexpr std::uint32_t kOneWayLeast = 16;
 
-  /// Doubles a bin's array up to its limit; false when it is as large as it may be, or no
-  /// memory is to be had.
-  bool grow(CacheBin& bin, std::uint8_t size_class) {
-    const std::uint32_t old_capacity = bin.capacity();
+  static constexpr Hardening kHard = hardening_of<Os>();
+  static constexpr bool kQuarantined = kHard.quarantine_bytes != 0;
+  static constexpr QuarantinePlaces kPlaces{kHard.quarantine_bytes};
+
+  /// How many blocks a bin may hold: fewer unless it was left both ways.
+  std::uint32_t limit_of(std::uint8_t size_class, bool both_ways) const {
     const std::uint32_t limit = limits_.max_slots[size_class];
+    if (both_ways) return limit;
+    std::uint32_t one_way = limit / kOneWayShare;
+    if (one_way < kOneWayLeast) one_way = kOneWayLeast;
+    return one_way < limit ? one_way : limit;
+  }
+
+  /// Doubles a bin's array up to a limit; false when it is as large as it may be, or no
+  /// memory is to be had.
+  bool grow(CacheBin& bin, std::uint32_t limit) {
+    const std::uint32_t old_capacity = bin.capacity();
     if (old_capacity >= limit) return false;
     std::uint32_t capacity = old_capacity == 0 ? kFirstCapacity : old_capacity * 2;
     if (capacity > limit) capacity = limit;
@@ -161,7 +247,31 @@ class CacheKeeper {
     bin.top = bin.floor + rest;
   }
 
+  /// The same where the bin for malloc may be full too.
+  void let_go_slowly(ThreadCache& cache, CacheBin& waiting, std::uint8_t size_class) {
+    const std::uint32_t count = (waiting.capacity() + 1) / 2;
+    CacheBin& ready = cache.bins[bin_to_pop<kHard>(size_class)];
+    const std::uint32_t limit = limits_.max_slots[size_class];
+    while (ready.capacity() - ready.size() < count && grow(ready, limit)) {
+    }
+    if (ready.capacity() - ready.size() < count && ready.size() != 0) {
+      const std::uint32_t half = (ready.capacity() + 1) / 2;
+      give_oldest(cache, ready, size_class, half < ready.size() ? half : ready.size());
+    }
+    for (std::uint32_t i = 0; i < count; ++i) {
+      void*& place = waiting.floor[cache.random.below(waiting.size())];
+      void* block = place;
+      place = *--waiting.top;
+      if (ready.top != ready.ceiling) {
+        *ready.top++ = block;
+      } else {
+        give(cache, size_class, &block, 1);
+      }
+    }
+  }
+
   void give(ThreadCache& cache, std::uint8_t size_class, void** blocks, std::uint32_t count) {
+    CARREL_PROBE("flush", size_class, count);
     cache.given_bytes += std::size_t{count} * kClasses[size_class].slot_bytes;
     shards_.give(size_class, blocks, count, cache.shard);
   }
@@ -172,7 +282,7 @@ class CacheKeeper {
     const CacheBin old = bin;
     bin = CacheBin{};
     if (old.size() != 0) {
-      give(cache, plain_class(static_cast<std::uint8_t>(index)), old.floor, old.size());
+      give(cache, class_of_bin(index), old.floor, old.size());
     }
     metadata_.release(old.floor, old.capacity() * sizeof(void*));
   }

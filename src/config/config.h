@@ -23,7 +23,7 @@ struct Config {
   std::uint32_t cache_max_slots = 512;
 
   /// Blocks that a thread may always cache, however large they are.
-  std::uint32_t cache_min_slots = 2;
+  std::uint32_t cache_min_slots = 8;
 
   /// Age in milliseconds at which free memory goes back to the system; option decay_ms.
   std::uint32_t decay_ms = 500;

@@ -31,7 +31,9 @@ class Arena {
  public:
   static constexpr std::size_t kNoLimit = SIZE_MAX;
 
-  explicit Arena(SlabContext<Os>& context, std::uint32_t id) : context_(context), id_(id) {}
+  /// `map_value`: what the class map says of its blocks.
+  Arena(SlabContext<Os>& context, std::uint32_t id, std::uint8_t map_value = kArenaBlock)
+      : context_(context), id_(id), map_value_(map_value) {}
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
@@ -179,7 +181,7 @@ class Arena {
   void* find(const void* address, std::size_t& bytes) {
     LockGuard guard(lock_);
     const std::size_t index = context_.map.index_of(address);
-    if (index < context_.map.granule_count() && context_.map.class_seen_at(index) == kArenaBlock) {
+    if (index < context_.map.granule_count() && context_.map.class_seen_at(index) == map_value_) {
       const Span* span = context_.map.granule(index).span;
       if (span != nullptr && owns(span) && span->state == SpanState::kSlab) {
         return find_slot(span, address, bytes);
@@ -232,7 +234,7 @@ class Arena {
 
   char* start_of(const Span* span) const { return context_.map.address(span->first); }
   bool owns(const Span* span) const {
-    return span->arena == id_ && context_.map.class_at(span->first) == kArenaBlock;
+    return span->arena == id_ && context_.map.class_at(span->first) == map_value_;
   }
   bool may_take(std::size_t bytes) const {
     return span_bytes_ <= limit_bytes_ && bytes <= limit_bytes_ - span_bytes_;
@@ -305,7 +307,7 @@ class Arena {
     slab->first_word = 0;
     for (std::uint32_t i = 0; i < slab->count; ++i) {
       context_.map.granule(slab->first + i).span = slab;
-      context_.map.set_class(slab->first + i, kArenaBlock);
+      context_.map.set_class(slab->first + i, map_value_);
     }
     note_taken(bytes);
     return slab;
@@ -332,7 +334,7 @@ class Arena {
       ++allocations_;
       live_bytes_ += bytes;
       note_taken(granules << kGranuleShift);
-      context_.map.set_class(span->first, kArenaBlock);
+      context_.map.set_class(span->first, map_value_);
     }
     if (zero) context_.pool.zero(span, bytes);  // the block is nobody's yet
     return start_of(span);
@@ -393,6 +395,7 @@ class Arena {
 
   SlabContext<Os>& context_;
   const std::uint32_t id_;
+  const std::uint8_t map_value_;
   Mutex<Os> lock_;  // guards everything below and the arena's spans
   bool in_use_ = false;
   Bin bins_[kClassCount + 1];

@@ -21,13 +21,14 @@ class GuardedLarge : public LargeBlocks<Os> {
   using Base::bytes_, Base::map_, Base::moved_, Base::pool_;
 
  public:
-  constexpr GuardedLarge(PageMap<Os>& map, SpanPool<Os>& pool) : Base(map, pool) {}
+  /// Freed blocks wait here and in no other cache.
+  constexpr GuardedLarge(PageMap<Os>& map, SpanPool<Os>& pool, SpanCache<Os>&) : Base(map, pool) {}
 
   /// Before the first block.
   void initialize(std::uint64_t secret) { secret_ = secret; }
 
   /// Null when memory is exhausted. `size` is at least 1, `alignment` a power of two.
-  void* allocate(std::size_t size, std::size_t alignment, bool zero) {
+  void* allocate(std::size_t size, std::size_t alignment, bool zero, std::uint32_t = 0) {
     if (size > kMaxRequestBytes || alignment > kMaxRequestBytes) return nullptr;
     const std::size_t bytes = align_up(size, Os::page_bytes());
     const std::size_t align = alignment <= kGranuleBytes ? 1 : alignment >> kGranuleShift;
@@ -61,8 +62,8 @@ class GuardedLarge : public LargeBlocks<Os> {
   }
 
   /// `block` is one of ours and points to a granule's start.
-  void free(void* block) {
-    Span* span = this->claim(block);
+  void free(void* block, std::uint32_t = 0) {
+    Span* span = this->claim_counted(block);
     check_canary(span);
     put_away(span);
   }
@@ -109,7 +110,7 @@ class GuardedLarge : public LargeBlocks<Os> {
     moved_.fetch_add(1, std::memory_order_relaxed);
     clear_beyond(span, size_of(old), old->large_bytes);  // the old canary came along
     set_size(span, size);
-    put_away(this->claim(block));
+    put_away(this->claim_counted(block));
     return target;
   }
 

@@ -2,10 +2,13 @@
 // is handed out and when it comes back, and freed ones wait in quarantine.
 //
 //   malloc(size)                             free(block)
-//   |- class of size and canary              |- class map says how
-//   |- thread's bin: pop                     |- guard: judge, check canaries, zero
-//   |- bin empty or size large: as heap.h    |- quarantine: one goes in, one comes out
-//   `- guard: still zero? mark, canaries     `- thread's bin: push, as heap.h
+//   |- up to 120 bytes:                      |- class map says how
+//   |  |- slot of size and canary            |- up to 128 bytes, or free_long:
+//   |  |- thread's ready bin: pop            |  |- guard: judge, check canaries, zero
+//   |  `- guard: still zero? mark, canary    |  `- thread's waiting bin: push
+//   |- long_malloc: the same                 |- waiting bin full:
+//   `- bin empty or size large: as heap.h    |     a random half moves to the ready bin
+//                                            `- no slot of ours: as heap.h
 //
 // Nothing here is instantiated in the default build.
 #pragma once
@@ -29,10 +32,27 @@ template <Config C, OsLayer Os, class Tls>
 template <void* (*slow)(std::size_t)>
 CARREL_INLINE void* Heap<C, Os, Tls>::guarded_malloc(std::size_t size) requires(
     C.hardening.check_frees) {
+  if (CARREL_UNLIKELY(size > SlotGuard<Os>::kLargestShortRequest)) return long_malloc<slow>(size);
+  const std::size_t slot_bytes = SlotGuard<Os>::short_slot_for(size);
+  CacheBin& bin =
+      Tls::cache()
+          ->bins[bin_to_pop<kHard>(static_cast<std::uint32_t>(slot_bytes / kSlotAlignment))];
+  void** top = bin.top;
+  if (CARREL_LIKELY(top != bin.floor)) {
+    bin.top = top - 1;
+    return guard_.hand_out_short(map_, top[-1], slot_bytes, size);
+  }
+  return slow(size);
+}
+
+template <Config C, OsLayer Os, class Tls>
+template <void* (*slow)(std::size_t)>
+CARREL_NOINLINE void* Heap<C, Os, Tls>::long_malloc(std::size_t size) requires(
+    C.hardening.check_frees) {
   const std::size_t step = (size + kHard.canary_bytes - 1) / kSlotAlignment;
-  if (CARREL_LIKELY(size <= kLargestSlotRequest && step < StepClasses::kCount)) {
+  if (CARREL_LIKELY(size <= kLargestSlotRequest)) {
     const std::uint8_t id = kStepClasses.id[step];
-    CacheBin& bin = Tls::cache()->bins[id];
+    CacheBin& bin = Tls::cache()->bins[bin_to_pop<kHard>(id)];
     void** top = bin.top;
     if (CARREL_LIKELY(top != bin.floor)) {
       bin.top = top - 1;
@@ -44,54 +64,50 @@ CARREL_INLINE void* Heap<C, Os, Tls>::guarded_malloc(std::size_t size) requires(
 
 template <Config C, OsLayer Os, class Tls>
 CARREL_INLINE void Heap<C, Os, Tls>::guarded_free(void* block) requires(C.hardening.check_frees) {
-  const std::size_t index = map_.index_of(block);
+  const std::size_t unit = map_.unit_of(block);
+  const std::size_t index = unit >> PageMap<Os>::kUnitShift;
   if (CARREL_LIKELY(index < map_.granule_count())) {
-    const std::uint8_t value = map_.class_at(index);
-    const std::uint8_t id = plain_class(value);
-    if (CARREL_LIKELY(id - 1u < kClassCount)) {
-      guard_.take_back(map_, block, id);
-      // A call in the middle would cost the short ones six saved registers.
-      if (!guard_.is_short(id)) return give_long_slot(block, value, id);
-      guard_.clear_short(block, id);
-      give_slot(block, value, id);
-      return;
+    const std::uint32_t value = map_.class_at(index);
+    const std::uint32_t id = value & (0xFFu & ~kGroupBits);  // wide: or it is extended again
+    if (CARREL_LIKELY(SlotGuard<Os>::is_short(id))) {
+      guard_.take_back_short(map_, unit, block, id);
+      return give_slot(block, value);
     }
+    if (CARREL_LIKELY(id - 1u < kClassCount)) return free_long(block, value, id);
   }
   free_slow(block);
 }
 
-/// Puts a free slot where the thread keeps it: through the quarantine, unless it goes back to
-/// another group of shards anyway.
+/// Puts a free slot into the thread's bin, where it waits.
 template <Config C, OsLayer Os, class Tls>
-CARREL_INLINE void Heap<C, Os, Tls>::give_slot(void* block, std::uint8_t value,
-                                               std::uint8_t id) requires(C.hardening.check_frees) {
-  ThreadCache* cache = Tls::cache();
-  if constexpr (kHard.quarantine_bytes != 0) {
-    if (CARREL_LIKELY((value & cache->own_group_mask) == id && cache->quarantine != nullptr)) {
-      block = static_cast<ThreadQuarantine*>(cache->quarantine)->exchange(id, block);
-      if (block == nullptr) return;
-    }
-  }
-  CacheBin& bin = cache->bin_for(value);
+CARREL_INLINE void Heap<C, Os, Tls>::give_slot(void* block, std::uint32_t value) requires(
+    C.hardening.check_frees) {
+  CacheBin& bin = Tls::cache()->bin_for(value);
   void** top = bin.top;
   if (CARREL_LIKELY(top != bin.ceiling)) {
     *top = block;
     bin.top = top + 1;
     return;
   }
-  push_evicted(block, value);
+  push_full_bin(block, value);
 }
 
 template <Config C, OsLayer Os, class Tls>
-void Heap<C, Os, Tls>::give_long_slot(void* block, std::uint8_t value,
-                                      std::uint8_t id) requires(C.hardening.check_frees) {
-  guard_.clear_long(block, id);
-  give_slot(block, value, id);
+void Heap<C, Os, Tls>::free_long(void* block, std::uint32_t value,
+                                 std::uint32_t class_id) requires(C.hardening.check_frees) {
+  const auto id = static_cast<std::uint8_t>(class_id);
+  guard_.take_back(map_, block, id);
+  guard_.clear(block, id);
+  give_slot(block, value);
 }
 
 template <Config C, OsLayer Os, class Tls>
-void Heap<C, Os, Tls>::push_evicted(void* block,
-                                    std::uint8_t value) requires(C.hardening.check_frees) {
+void Heap<C, Os, Tls>::push_full_bin(void* block,
+                                     std::uint32_t map_value) requires(C.hardening.check_frees) {
+  const auto value = static_cast<std::uint8_t>(map_value);
+  if constexpr (kHard.quarantine_bytes != 0) {
+    if (CARREL_LIKELY(keeper_.let_go(*Tls::cache(), value, block))) return;
+  }
   push_slow(block, value);
 }
 
@@ -99,13 +115,16 @@ void Heap<C, Os, Tls>::push_evicted(void* block,
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_class(std::uint8_t id,
                                        std::size_t size) requires(C.hardening.check_frees) {
-  CacheBin& bin = Tls::cache()->bins[id];
+  CacheBin& bin = Tls::cache()->bins[bin_to_pop<kHard>(id)];
   void* block = bin.top != bin.floor ? *--bin.top : take_slot(id);
   return block == nullptr ? nullptr : guard_.hand_out_loose(map_, block, id, size);
 }
 
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::guarded_zero_allocate(std::size_t size) requires(C.hardening.check_frees) {
+  if (size <= SlotGuard<Os>::kLargestShortRequest && SlotGuard<Os>::reads_as_zero(1)) {
+    return guarded_malloc<plain_slow>(size);
+  }
   if (size > kLargestSlotRequest) return allocate_large(size, kSlotAlignment, true);
   const std::uint8_t id = guarded_class_for(size);
   void* block = allocate_class(id, size);
@@ -182,29 +201,6 @@ void Heap<C, Os, Tls>::prepare_hardening() {
   context_.seed = Os::random_word();
   if constexpr (kHard.check_frees) guard_.initialize();
   if constexpr (kHard.guard_large) large_.initialize(Os::random_word());
-}
-
-/// Without memory for one, the thread does without.
-template <Config C, OsLayer Os, class Tls>
-void Heap<C, Os, Tls>::make_quarantine(ThreadCache& cache) {
-  if constexpr (kHard.quarantine_bytes != 0) {
-    static_assert(sizeof(ThreadQuarantine) <= MetadataArena<Os>::kMaxRecordBytes);
-    void* memory = metadata_.allocate(sizeof(ThreadQuarantine));
-    // The cache's address tells threads apart.
-    if (memory != nullptr) {
-      cache.quarantine = ::new (memory) ThreadQuarantine(context_.seed ^ address_of(&cache));
-    }
-  }
-}
-
-template <Config C, OsLayer Os, class Tls>
-void Heap<C, Os, Tls>::release_quarantine(ThreadCache& cache) {
-  if constexpr (kHard.quarantine_bytes != 0) {
-    if (cache.quarantine != nullptr) {
-      metadata_.release(cache.quarantine, sizeof(ThreadQuarantine));
-      cache.quarantine = nullptr;
-    }
-  }
 }
 
 }  // namespace carrel::core

@@ -15,14 +15,13 @@
 // heap/hardened_heap.h, whose functions take the place of those here.
 //
 // The fast paths take no lock, make no atomic read-modify-write and write to no user
-// memory. `Tls` is what the process gives: the calling thread's cache (cache(), set_cache(),
-// may_attach()), the heap itself (heap()), the options (read_options()), and what is done once
-// around the moment when the heap becomes usable (before_ready() must not allocate, after_ready()
-// may). All functions may be called from any thread; exhaustion is a null pointer, turned into
-// errno in api/.
+// memory. `Tls` is what the process gives: the calling thread's cache (cache(), set_cache() for its
+// own, use_cache() for another in its place, may_attach()), the heap itself (heap()), the options
+// (read_options()), and what is done once around the moment when the heap becomes usable
+// (before_ready() must not allocate, after_ready() may). All functions may be called from any
+// thread; exhaustion is a null pointer, turned into errno in api/.
 #pragma once
 
-#include "cache/quarantine.h"
 #include "cache/thread_registry.h"
 #include "config/config.h"
 #include "heap/guarded_large.h"
@@ -60,12 +59,30 @@ struct ArenaHooks {
   void (*after_fork)(bool in_child);
 };
 
+/// How the heap reaches the profiler, once sampling was started (heap/profiler.h).
+struct ProfileHooks {
+  /// Prepares a cache that stands in for a thread's own.
+  void (*prepare)(ThreadCache& stand_in);
+  /// The countdown of the stand-in has ended: a sampled block of `size` bytes, or null if this one
+  /// cannot be sampled.
+  void* (*sample)(ThreadCache& stand_in, std::size_t size);
+  /// The same for a block that exists already; false if it cannot be sampled.
+  bool (*sample_large)(ThreadCache& stand_in, void* block, std::size_t size);
+  void (*free)(void* block);                // of a block that sample() gave
+  void (*forget_large)(const void* block);  // before one that was sampled is freed or changed
+  void (*release_empty)();
+  void (*before_fork)();
+  void (*after_fork)(bool in_child);
+};
+
 template <Config C, OsLayer BaseOs, class Tls>
 class Heap {
  public:
   /// The operating system, with the hardening that the parts below are to know.
   using Os = HardenedOs<BaseOs, C.hardening>;
   static constexpr Hardening kHard = C.hardening;
+  /// Whether allocations can be sampled: guarded blocks cannot.
+  static constexpr bool kCanSample = !kHard.check_frees;
   using Large = std::conditional_t<kHard.guard_large, GuardedLarge<Os>, LargeObjects<Os>>;
 
   constexpr Heap()
@@ -74,8 +91,9 @@ class Heap {
         shards_(context_),
         keeper_(shards_, metadata_, limits_),
         registry_(metadata_),
-        large_(map_, pool_),
-        purger_(context_, shards_, options_) {}
+        spans_(pool_),
+        large_(map_, pool_, spans_),
+        purger_(context_, shards_, spans_, options_) {}
   Heap(const Heap&) = delete;
   Heap& operator=(const Heap&) = delete;
 
@@ -152,11 +170,12 @@ class Heap {
     if (CARREL_LIKELY(id - 1u < kClassCount)) {
       if (size <= kClasses[id].slot_bytes && size > kClasses[id].slot_bytes / 2) return block;
     } else if (id == kLargeBlock) {
-      check_large(block);
-      if (size > kMaxSlotBytes && large_.resize_in_place(block, size)) return block;
+      if (resize_large(block, size)) return block;
     } else {
       if (id == kArenaBlock) return arena_hooks()->reallocate(block, size, alignment);
-      report_misuse(block);
+      if (id != kSampledBlock) report_misuse(block);
+      const std::size_t bytes = usable_size(block);
+      if (size <= bytes && size > bytes / 2) return block;
     }
     return move_block(block, id, size, alignment);
   }
@@ -172,8 +191,12 @@ class Heap {
                                  std::size_t alignment) {
     const std::size_t old_bytes = usable_size(block);
     if (id == kLargeBlock && size > old_bytes) {
+      forget_large(block);  // if it stays after all, out of the profile
       void* moved = large_.grow_by_moving(block, size, alignment);
-      if (moved != nullptr) return moved;
+      if (moved != nullptr) {
+        count_large(moved, size);
+        return moved;
+      }
     }
     void* target = aligned_allocate(alignment, size);
     if (target == nullptr) return size <= old_bytes && stays(block, id, size) ? block : nullptr;
@@ -190,6 +213,7 @@ class Heap {
       return kClasses[id].slot_bytes;
     }
     if (id == kArenaBlock) return arena_hooks()->usable_size(block);
+    if (id == kSampledBlock) return kClasses[map_.span_of(block)->size_class].slot_bytes;
     if (id != kLargeBlock) report_misuse(block);
     check_large(block);
     return Large::size_of(map_.span_of(block));
@@ -214,7 +238,7 @@ class Heap {
   /// Gives back all that holds no live block, as far as this thread can reach it.
   std::size_t purge() {
     if (!ready()) return 0;
-    ThreadCache* cache = Tls::cache();
+    ThreadCache* cache = own_cache();
     if (cache->attached) flush(*cache);
     if constexpr (!kHard.isolate_classes) {
       release_empty();
@@ -226,7 +250,7 @@ class Heap {
 
   /// Gives back what the calling thread caches.
   void flush_thread() {
-    ThreadCache* cache = Tls::cache();
+    ThreadCache* cache = own_cache();
     if (cache->attached) flush(*cache);
   }
 
@@ -235,9 +259,9 @@ class Heap {
 
   /// Called on the way out of a thread: gives its cache back.
   void detach_thread(ThreadCache* cache) {
+    leave_profiling(*cache);
     purger_.keep_time();
     flush(*cache);
-    release_quarantine(*cache);
     const std::size_t given_bytes = cache->given_bytes;
     registry_.detach(cache);
     purger_.note_given(given_bytes, C.purge_start_bytes);
@@ -263,6 +287,28 @@ class Heap {
   /// Those in force, also before the first allocation.
   const Options& options_now();
 
+  /// The calling thread's cache, also while another stands in for it; the empty one if it has none.
+  static ThreadCache* own_cache() {
+    ThreadCache* cache = Tls::cache();
+    return CARREL_LIKELY(cache->behind == nullptr) ? cache : cache->behind;
+  }
+
+  /// Null until sampling is first started; then always the same.
+  const ProfileHooks* profile_hooks() const {
+    return profile_hooks_.load(std::memory_order_acquire);
+  }
+  void set_profile_hooks(const ProfileHooks* hooks) {
+    profile_hooks_.store(hooks, std::memory_order_release);  // pairs with the acquire above
+  }
+  bool profiling() const { return profiling_.load(std::memory_order_relaxed); }
+  /// The hooks are set. Takes effect for this thread now, for each other one when it next passes
+  /// a slow path.
+  void set_profiling(bool on) {
+    profiling_.store(on, std::memory_order_release);
+    ThreadCache* cache = own_cache();
+    if (cache->attached) follow_profiling(*cache);
+  }
+
   /// Null until the first arena is created; then always the same.
   const ArenaHooks* arena_hooks() const { return arena_hooks_.load(std::memory_order_acquire); }
   void set_arena_hooks(const ArenaHooks* hooks) {
@@ -279,12 +325,16 @@ class Heap {
   Large& large() { return large_; }
   const Purger<Os>& purger() const { return purger_; }
   Purger<Os>& purger() { return purger_; }
+  const SpanCache<Os>& spans() const { return spans_; }
 
  private:
   enum State : std::uint32_t { kUntouched, kBusy, kReady };
 
   static void* plain_slow(std::size_t size) { return Tls::heap().allocate_slow(size); }
   CARREL_NOINLINE void free_slow(void* block);
+  // What these two lead to; apart, so that they save no registers for it.
+  CARREL_NOINLINE void* allocate_missed(std::size_t size);
+  CARREL_NOINLINE void free_missed(void* block);
   void push_slow(void* block, std::uint8_t value);
   CARREL_NOINLINE ThreadCache* attach_thread();
   CARREL_NOINLINE void* allocate_large(std::size_t size, std::size_t alignment, bool zero);
@@ -298,6 +348,33 @@ class Heap {
   void reclaim();
   void release_empty();
   void keep_house(ThreadCache& cache);
+
+  // Sampling, in heap/sampled_heap.h.
+  CARREL_NOINLINE void* allocate_counted(ThreadCache& stand_in, std::size_t size);
+  CARREL_COLD void* allocate_sampled(ThreadCache& stand_in, std::size_t size);
+  CARREL_NOINLINE void free_counted(ThreadCache& cache, void* block);
+  CARREL_COLD void follow_profiling(ThreadCache& cache);
+  void leave_profiling(ThreadCache& cache);
+  void count_large(void* block, std::size_t size) {
+    if constexpr (!kCanSample) return;
+    if (CARREL_UNLIKELY(profiling_.load(std::memory_order_relaxed))) count_large_now(block, size);
+  }
+  CARREL_COLD void count_large_now(void* block, std::size_t size);
+  void forget_large(const void* block) {
+    if constexpr (!kCanSample) return;
+    Span* span = map_.span_of(block);
+    if (CARREL_LIKELY(!span->sampled)) return;
+    span->sampled = false;
+    profile_hooks()->forget_large(block);
+  }
+  /// In place; what changes its size is to the profile a new allocation.
+  CARREL_NOINLINE bool resize_large(void* block, std::size_t size) {
+    check_large(block);
+    if (size <= kMaxSlotBytes || !large_.resize_in_place(block, size)) return false;
+    forget_large(block);
+    count_large(block, size);
+    return true;
+  }
   CARREL_COLD void relieve(ThreadCache& cache);
   void apply_limits();
 
@@ -316,13 +393,14 @@ class Heap {
   }
   template <void* (*slow)(std::size_t)>
   CARREL_INLINE void* guarded_malloc(std::size_t size) requires(C.hardening.check_frees);
+  template <void* (*slow)(std::size_t)>
+  CARREL_NOINLINE void* long_malloc(std::size_t size) requires(C.hardening.check_frees);
   CARREL_INLINE void guarded_free(void* block) requires(C.hardening.check_frees);
-  CARREL_INLINE void give_slot(void* block, std::uint8_t value,
-                               std::uint8_t id) requires(C.hardening.check_frees);
-  CARREL_NOINLINE void give_long_slot(void* block, std::uint8_t value,
-                                      std::uint8_t id) requires(C.hardening.check_frees);
-  CARREL_NOINLINE void push_evicted(void* block,
-                                    std::uint8_t value) requires(C.hardening.check_frees);
+  CARREL_INLINE void give_slot(void* block, std::uint32_t value) requires(C.hardening.check_frees);
+  CARREL_NOINLINE void free_long(void* block, std::uint32_t value,
+                                 std::uint32_t class_id) requires(C.hardening.check_frees);
+  CARREL_NOINLINE void push_full_bin(void* block,
+                                     std::uint32_t map_value) requires(C.hardening.check_frees);
   void* allocate_class(std::uint8_t id, std::size_t size) requires(C.hardening.check_frees);
   void* guarded_zero_allocate(std::size_t size) requires(C.hardening.check_frees);
   void* guarded_aligned_allocate(std::size_t alignment,
@@ -335,9 +413,6 @@ class Heap {
   void check_alignment_now(const void* block, std::size_t alignment) const
       requires(C.hardening.check_frees);
   void prepare_hardening();
-  void make_quarantine(ThreadCache& cache);
-  void release_quarantine(ThreadCache& cache);
-  using ThreadQuarantine = Quarantine<kHard.quarantine_bytes>;
 
   PageMap<Os> map_;
   MetadataArena<Os> metadata_;
@@ -349,10 +424,13 @@ class Heap {
   ThreadRegistry<Os> registry_;
   struct NoGuard {};
   [[no_unique_address]] std::conditional_t<kHard.check_frees, SlotGuard<Os>, NoGuard> guard_;
+  SpanCache<Os> spans_;
   Large large_;
   Options options_;
   Purger<Os> purger_;
   std::atomic<const ArenaHooks*> arena_hooks_{nullptr};
+  std::atomic<const ProfileHooks*> profile_hooks_{nullptr};
+  std::atomic<bool> profiling_{false};
   std::atomic<std::uint32_t> relief_tick_{0};  // when somebody last purged for the soft limit
   std::atomic<std::uint32_t> state_{kUntouched};
   bool options_read_ = false;  // these two belong to whoever set kBusy

@@ -3,11 +3,21 @@
 #pragma once
 
 #include "heap/hardened_heap.h"
+#include "heap/sampled_heap.h"
 
 namespace carrel::core {
 
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_slow(std::size_t size) {
+  if constexpr (kCanSample) {
+    ThreadCache* cache = Tls::cache();
+    if (CARREL_UNLIKELY(cache->behind != nullptr)) return allocate_counted(*cache, size);
+  }
+  return allocate_missed(size);
+}
+
+template <Config C, OsLayer Os, class Tls>
+void* Heap<C, Os, Tls>::allocate_missed(std::size_t size) {
   if (size > kLargestSlotRequest) return allocate_large(size, kSlotAlignment, false);
   const std::uint8_t id = guarded_class_for(size);
   void* block = take_slot(id);
@@ -19,13 +29,13 @@ void* Heap<C, Os, Tls>::allocate_slow(std::size_t size) {
 
 template <Config C, OsLayer Os, class Tls>
 CARREL_INLINE void* Heap<C, Os, Tls>::take_slot(std::uint8_t id) {
-  ThreadCache* cache = Tls::cache();
+  ThreadCache* cache = own_cache();
   if (CARREL_UNLIKELY(!cache->attached)) {
     cache = attach_thread();
     if (cache == nullptr) return take_uncached(id);
   }
   // A request of no bytes comes here although its bin may hold blocks.
-  CacheBin& bin = cache->bins[id];
+  CacheBin& bin = cache->bins[bin_to_pop<kHard>(id)];
   if (bin.top != bin.floor) return *--bin.top;
   keep_house(*cache);
   void* block = keeper_.refill(*cache, id);
@@ -36,23 +46,37 @@ CARREL_INLINE void* Heap<C, Os, Tls>::take_slot(std::uint8_t id) {
 
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::free_slow(void* block) {
+  if constexpr (kCanSample) {
+    ThreadCache* cache = Tls::cache()->behind;
+    if (CARREL_UNLIKELY(cache != nullptr)) return free_counted(*cache, block);
+  }
+  free_missed(block);
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::free_missed(void* block) {
   if (block == nullptr) return;
   const std::uint8_t value = map_.class_of(block);
+  if constexpr (kCanSample) {
+    if (value == kSampledBlock) return profile_hooks()->free(block);
+  }
   if (value == kNotOurs) report_misuse(block);
   if (value == kArenaBlock) return arena_hooks()->free(block);
   if (value == kLargeBlock) {
     check_large(block);
+    forget_large(block);
     purger_.keep_time();  // what is released is stamped with it
-    large_.free(block);
+    large_.free(block, own_cache()->shard);
     purger_.poll();
     return;
   }
+  if constexpr (kHard.check_frees) guard_.report_misaligned(map_, block, plain_class(value));
   push_slow(block, value);
 }
 
 template <Config C, OsLayer Os, class Tls>
 CARREL_INLINE void Heap<C, Os, Tls>::push_slow(void* block, std::uint8_t value) {
-  ThreadCache* cache = Tls::cache();
+  ThreadCache* cache = own_cache();
   if (CARREL_UNLIKELY(!cache->attached)) {
     cache = attach_thread();
     if (cache == nullptr) {
@@ -70,11 +94,12 @@ template <Config C, OsLayer Os, class Tls>
 ThreadCache* Heap<C, Os, Tls>::attach_thread() {
   if (!initialize() || !Tls::may_attach()) return nullptr;
   // Setting up may have allocated already, on this thread.
-  if (Tls::cache()->attached) return Tls::cache();
+  if (own_cache()->attached) return own_cache();
   ThreadCache* cache = registry_.attach(shards_.count());
   if (cache == nullptr) return nullptr;
   shards_.prepare(cache->shard);
-  make_quarantine(*cache);
+  // The cache's address tells threads apart.
+  if constexpr (kHard.quarantine_bytes != 0) cache->random.seed(context_.seed, address_of(cache));
   Tls::set_cache(cache);  // which may itself allocate: the cache is ready for that
   return cache;
 }
@@ -82,12 +107,15 @@ ThreadCache* Heap<C, Os, Tls>::attach_thread() {
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_large(std::size_t size, std::size_t alignment, bool zero) {
   if (!initialize()) return nullptr;
-  if (CARREL_UNLIKELY(pool_.over_soft_limit())) relieve(*Tls::cache());
-  void* block = large_.allocate(size, alignment, zero);
+  ThreadCache& cache = *own_cache();
+  if (CARREL_UNLIKELY(pool_.over_soft_limit())) relieve(cache);
+  void* block = large_.allocate(size, alignment, zero, cache.shard);
   if (CARREL_UNLIKELY(block == nullptr && size <= kMaxRequestBytes)) {
     reclaim();
-    block = large_.allocate(size, alignment, zero);
+    block = large_.allocate(size, alignment, zero, cache.shard);
   }
+  CARREL_PROBE("large", block, size);
+  if (CARREL_LIKELY(block != nullptr)) count_large(block, size);
   return block;
 }
 
@@ -101,7 +129,7 @@ void* Heap<C, Os, Tls>::take_uncached(std::uint8_t size_class) {
 /// Memory is short: lets go of what is cached and empty, so that it can serve others.
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::reclaim() {
-  ThreadCache* cache = Tls::cache();
+  ThreadCache* cache = own_cache();
   if (cache->attached) flush(*cache);
   release_empty();
   if constexpr (kHard.fenced_large != 0) large_.release_fenced();
@@ -111,21 +139,15 @@ void Heap<C, Os, Tls>::reclaim() {
 
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::release_empty() {
+  spans_.release_all();
   shards_.for_each_bin([this](SlabBin<Os>& bin, std::uint8_t) { bin.release_empty(context_); });
   if (const ArenaHooks* arenas = arena_hooks()) arenas->release_empty();
+  if (const ProfileHooks* profile = profile_hooks()) profile->release_empty();
 }
 
 /// Gives back all blocks that the thread keeps.
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::flush(ThreadCache& cache) {
-  if constexpr (kHard.quarantine_bytes != 0) {
-    if (cache.quarantine != nullptr) {
-      static_cast<ThreadQuarantine*>(cache.quarantine)
-          ->empty([this, &cache](std::uint8_t id, void** blocks, std::uint32_t count) {
-            shards_.give(id, blocks, count, cache.shard);
-          });
-    }
-  }
   keeper_.flush(cache);
 }
 
@@ -138,6 +160,12 @@ void Heap<C, Os, Tls>::keep_house(ThreadCache& cache) {
     purger_.request_sweep();
   }
   keeper_.trim(cache, purger_.ticks());
+  if constexpr (kCanSample) {
+    const bool follows = cache.stand_in != nullptr;
+    if (CARREL_UNLIKELY(profiling_.load(std::memory_order_relaxed) != follows)) {
+      follow_profiling(cache);
+    }
+  }
 }
 
 /// Beyond the soft limit: each thread that comes by empties its cache, and one of them purges
@@ -173,7 +201,13 @@ void Heap<C, Os, Tls>::report_misuse(const void* pointer) {
       if (span->state == SpanState::kFree || span->state == SpanState::kPurging) {
         Report<Os>::double_free(pointer);
       }
-      if (span->state == SpanState::kLarge) Report<Os>::interior_pointer(pointer);
+      if (span->state == SpanState::kLarge) {
+        // One that is kept for the next block, or its middle.
+        if (!kHard.guard_large && map_.class_at(span->first) == kNotOurs) {
+          Report<Os>::double_free(pointer);
+        }
+        Report<Os>::interior_pointer(pointer);
+      }
       break;
     }
   }
@@ -257,14 +291,19 @@ template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::before_fork() {
   for (;;) {
     const ArenaHooks* arenas = arena_hooks();
+    const ProfileHooks* profile = profile_hooks();
     if (arenas != nullptr) arenas->before_fork();
+    if (profile != nullptr) profile->before_fork();
     pool_.purging().lock();
     registry_.lock();  // from here on no hooks are set
-    if (arenas == arena_hooks()) break;
+    if (arenas == arena_hooks() && profile == profile_hooks()) break;
+    if (profile != nullptr) profile->after_fork(false);
+    if (arenas != nullptr) arenas->after_fork(false);
     registry_.unlock();
     pool_.purging().unlock();
   }
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.lock(); });
+  spans_.lock();
   pool_.lock();
   metadata_.lock();
 }
@@ -273,10 +312,13 @@ template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::after_fork_in_parent() {
   metadata_.unlock();
   pool_.unlock();
+  spans_.unlock();
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.unlock(); });
   const ArenaHooks* arenas = arena_hooks();
+  const ProfileHooks* profile = profile_hooks();
   registry_.unlock();
   pool_.purging().unlock();
+  if (profile != nullptr) profile->after_fork(false);
   if (arenas != nullptr) arenas->after_fork(false);
 }
 
@@ -284,7 +326,9 @@ template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::after_fork_in_child() {
   metadata_.reset_after_fork();
   pool_.reset_after_fork();
+  spans_.reset_after_fork();
   if (const ArenaHooks* arenas = arena_hooks()) arenas->after_fork(true);
+  if (const ProfileHooks* profile = profile_hooks()) profile->after_fork(true);
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.reset_after_fork(); });
   registry_.reset_after_fork();
   purger_.reset_after_fork();

@@ -1,6 +1,7 @@
 // Large blocks: more than 32 KiB, or aligned beyond that; each is a span of its own.
 //
-// Basic design: a block is the first bytes of its span, rounded up to pages. It grows in
+// Basic design: a block is the first bytes of its span, rounded up to pages. Spans of up to 1 MiB
+// are taken from those that were just freed (heap/span_cache.h), if there are. A block grows in
 // place where free memory follows, else its pages are moved to a longer span by the page
 // tables. Memory known to be zero is not cleared for calloc. Thread-safe: a live block's
 // span belongs to the block's owner, the rest is behind the span pool's lock.
@@ -9,7 +10,7 @@
 #pragma once
 
 #include "base/report.h"
-#include "mem/span_pool.h"
+#include "heap/span_cache.h"
 
 namespace carrel::core {
 
@@ -41,6 +42,10 @@ class LargeBlocks {
     count_.fetch_add(1, std::memory_order_relaxed);
     bytes_.fetch_add(bytes, std::memory_order_relaxed);
   }
+  void count_out(std::size_t bytes) {
+    count_.fetch_sub(1, std::memory_order_relaxed);
+    bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  }
 
   /// Takes a live block out of the program's hands.
   Span* claim(void* block) {
@@ -49,8 +54,12 @@ class LargeBlocks {
     }
     Span* span = map_.span_of(block);
     if (span->moved_pages) moved_.fetch_sub(1, std::memory_order_relaxed);
-    count_.fetch_sub(1, std::memory_order_relaxed);
-    bytes_.fetch_sub(span->large_bytes, std::memory_order_relaxed);
+    return span;
+  }
+
+  Span* claim_counted(void* block) {
+    Span* span = claim(block);
+    count_out(span->large_bytes);
     return span;
   }
 
@@ -67,29 +76,50 @@ class LargeObjects : public LargeBlocks<Os> {
   using Base::bytes_, Base::map_, Base::moved_, Base::pool_;
 
  public:
-  constexpr LargeObjects(PageMap<Os>& map, SpanPool<Os>& pool) : Base(map, pool) {}
+  constexpr LargeObjects(PageMap<Os>& map, SpanPool<Os>& pool, SpanCache<Os>& spans)
+      : Base(map, pool), spans_(spans) {}
 
   /// Null when memory is exhausted. `size` is at least 1, `alignment` a power of two.
-  void* allocate(std::size_t size, std::size_t alignment, bool zero) {
+  void* allocate(std::size_t size, std::size_t alignment, bool zero, std::uint32_t shard) {
     if (size > kMaxRequestBytes || alignment > kMaxRequestBytes) return nullptr;
     const std::size_t bytes = align_up(size, Os::page_bytes());
     const std::size_t granules = (bytes + kGranuleBytes - 1) >> kGranuleShift;
     const std::size_t align = alignment <= kGranuleBytes ? 1 : alignment >> kGranuleShift;
     if (granules + align > map_.window_granules()) return nullptr;
-    // Who asks for zeros often means a table that is filled here and there.
-    Span* span =
-        pool_.allocate(static_cast<std::uint32_t>(granules), static_cast<std::uint32_t>(align),
-                       SpanState::kLarge, zero ? Density::kSparse : Density::kDense);
-    if (span == nullptr) return nullptr;
+    const bool clear = zero || hardening_of<Os>().zero_freed;
+    const bool passes = align == 1 && spans_.serves(granules);
+    Span* span = passes ? spans_.take(shard, granules, bytes) : nullptr;
+    if (!passes) this->count_in(bytes);
+    if (span != nullptr) {
+      if (clear) memset(map_.address(span->first), 0, bytes);
+    } else {
+      // Who asks for zeros often means a table that is filled here and there.
+      span = pool_.allocate(static_cast<std::uint32_t>(granules), static_cast<std::uint32_t>(align),
+                            SpanState::kLarge, zero ? Density::kSparse : Density::kDense);
+      if (span == nullptr) {
+        this->count_out(bytes);
+        return nullptr;
+      }
+      if (clear) pool_.zero(span, bytes);
+    }
     span->large_bytes = bytes;
-    if (zero || hardening_of<Os>().zero_freed) pool_.zero(span, bytes);
     map_.set_class(span->first, kLargeBlock);
-    this->count_in(bytes);
     return map_.address(span->first);
   }
 
   /// `block` is one of ours and points to a granule's start.
-  void free(void* block) { pool_.release(this->claim(block)); }
+  void free(void* block, std::uint32_t shard) {
+    Span* span = this->claim(block);
+    if (!spans_.serves(span->count)) {
+      this->count_out(span->large_bytes);
+    } else if (spans_.keep(shard, span)) {
+      return;
+    }
+    pool_.release(span);
+  }
+
+  std::size_t count() const { return Base::count() + spans_.blocks(); }
+  std::size_t bytes() const { return Base::bytes() + spans_.bytes(); }
 
   /// Changes a block's size without moving it; false if that cannot be done, or would keep
   /// more than twice the memory that is needed.
@@ -114,19 +144,22 @@ class LargeObjects : public LargeBlocks<Os> {
     if (!this->worth_moving(old)) return nullptr;
     // Whole page tables move at once.
     if (alignment < Base::kPageTableBytes) alignment = Base::kPageTableBytes;
-    void* target = allocate(size, alignment, false);
+    void* target = allocate(size, alignment, false, 0);
     if (target == nullptr) return nullptr;
     if (!Os::move_pages(block, target, old->large_bytes)) {
-      free(target);
+      free(target, 0);
       return nullptr;
     }
     map_.span_of(target)->moved_pages = true;
     moved_.fetch_add(1, std::memory_order_relaxed);
-    free(block);
+    free(block, 0);
     return target;
   }
 
   static std::size_t size_of(const Span* span) { return span->large_bytes; }
+
+ private:
+  SpanCache<Os>& spans_;
 };
 
 }  // namespace carrel::core

@@ -21,6 +21,11 @@ struct Options {
   std::uint32_t huge_pages = 1;
   std::uint32_t soft_limit_mib = 0;
   std::uint32_t limit_mib = 0;
+  std::uint32_t watch_memory = 1;
+  std::uint32_t profile = 0;
+  std::uint32_t profile_interval_kib = 512;
+  std::uint32_t profile_at_exit = 0;
+  std::uint32_t profile_signal = 0;
   std::uint32_t stats_at_exit = 0;
   std::uint32_t verbose = 0;
 };
@@ -45,7 +50,7 @@ inline constexpr OptionSpec kOptionTable[] = {
      "1: a helper thread gives memory back also when the program is idle; 0: only calls to "
      "the allocator do"},
     {"cache_kib", &Options::cache_kib, 0, 1'024, false,
-     "KiB a thread may keep cached per size class (at least 2 blocks)"},
+     "KiB a thread may keep cached per size class (at least 8 blocks)"},
     {"shards", &Options::shards, 1, 64, false,
      "sets of slabs that threads are dealt to; by default one per CPU"},
     {"huge_pages", &Options::huge_pages, 0, 1, false,
@@ -57,6 +62,17 @@ inline constexpr OptionSpec kOptionTable[] = {
      "limit"},
     {"limit_mib", &Options::limit_mib, 0, 16'777'216, true,
      "MiB that may be resident at all: beyond them allocations fail; 0: no limit"},
+    {"watch_memory", &Options::watch_memory, 0, 1, true,
+     "1: where the process's control group or the machine is short of memory, free memory goes "
+     "back at once and caches shrink; 0: do not look"},
+    {"profile", &Options::profile, 0, 1, false,
+     "1: sample allocations for a heap profile from the program's start on"},
+    {"profile_interval_kib", &Options::profile_interval_kib, 1, 1'048'576, true,
+     "KiB that are allocated between two samples, on average, in a profile that starts later"},
+    {"profile_at_exit", &Options::profile_at_exit, 0, 1, true,
+     "1: write the heap profile to a file when the program exits, and say what was live"},
+    {"profile_signal", &Options::profile_signal, 0, 64, false,
+     "number of a signal that writes the heap profile to a file, with profile=1; 0: none"},
     {"stats_at_exit", &Options::stats_at_exit, 0, 1, true,
      "1: print malloc_stats() when the program exits"},
     {"verbose", &Options::verbose, 0, 1, false,

@@ -6,13 +6,15 @@
 // thread does both, ten times a second; it is started when there is something worth giving
 // back and ends when there is nothing left. Where it is switched off or cannot be had,
 // threads do a share of the work when they pass a slow path, and free memory is bounded
-// in proportion to the heap.
+// in proportion to the heap. Where memory is short for the control group or the machine, nothing
+// rests: what is free goes back at the next tick, and threads empty their caches.
 //
 // Time is counted in ticks of 100 ms; in the pool they wrap around within 1 to 255.
 // Any thread may call poll(); run() is the helper's.
 #pragma once
 
 #include "heap/options.h"
+#include "heap/span_cache.h"
 #include "slab/shards.h"
 
 namespace carrel::core {
@@ -20,8 +22,9 @@ namespace carrel::core {
 template <OsLayer Os>
 class Purger {
  public:
-  constexpr Purger(SlabContext<Os>& context, Shards<Os>& shards, const Options& options)
-      : context_(context), shards_(shards), options_(options) {}
+  constexpr Purger(SlabContext<Os>& context, Shards<Os>& shards, SpanCache<Os>& spans,
+                   const Options& options)
+      : context_(context), shards_(shards), spans_(spans), options_(options) {}
   Purger(const Purger&) = delete;
   Purger& operator=(const Purger&) = delete;
 
@@ -48,7 +51,8 @@ class Purger {
     if (helper_running_.load(std::memory_order_seq_cst)) return;
     const bool much = context_.pool.totals().touched >= start_granules_ ||
                       sweep_until_.load(std::memory_order_relaxed) > ticks() ||
-                      (new_tick && context_.pool.may_collapse());
+                      context_.pool.memory_is_short() ||
+                      (new_tick && (context_.pool.may_collapse() || spans_.granules() != 0));
     if (!much) return;
     // Where no thread is to be had, it is asked for again only now and then.
     if (options_.purge_thread != 0 &&
@@ -81,17 +85,20 @@ class Purger {
     for (;;) {
       Os::wait(sleep_word_, 0, kTickMs);
       update_clock();
-      std::size_t done = context_.pool.purge_older_than(decay_ticks(), kNoLimit);
+      std::size_t done = spans_.release_idle();
+      done += context_.pool.purge_older_than(decay_ticks(), kNoLimit);
       const bool sweeping = sweep_until_.load(std::memory_order_relaxed) > ticks();
       if (sweeping && static_cast<std::int32_t>(ticks() - next_sweep) >= 0) {
         done += sweep(kColdTicks);
         next_sweep = ticks() + kSweepEveryTicks;
       }
+      if (look_at_memory()) done += sweep(1);
       if (context_.pool.collapse_dense()) ++done;
       idle_ticks = done != 0 || sweeping || context_.pool.may_collapse() ? 0 : idle_ticks + 1;
-      const bool nothing_left = context_.pool.totals().touched == 0;
-      const bool wanted =
-          options_.purge_thread != 0 && idle_ticks < (nothing_left ? kLingerTicks : kGiveUpTicks);
+      const bool nothing_left = context_.pool.totals().touched == 0 && spans_.granules() == 0;
+      const bool wanted = options_.purge_thread != 0 &&
+                          (idle_ticks < (nothing_left ? kLingerTicks : kGiveUpTicks) ||
+                           context_.pool.memory_is_short());
       if (wanted) continue;
       // Seq_cst, as in start_helper(): either poll() sees that the helper is gone, or the
       // helper sees here the work that poll() was called for.
@@ -107,6 +114,7 @@ class Purger {
   /// Everything, now: for malloc_trim and for when memory is short. Returns the bytes.
   std::size_t purge_all() {
     update_clock();
+    spans_.release_all();
     std::size_t bytes = sweep(0);
     bytes += context_.pool.purge_older_than(0, kNoLimit) << kGranuleShift;
     return bytes;
@@ -138,14 +146,31 @@ class Purger {
   static constexpr std::uint32_t kTickMs = 100;
   static constexpr std::uint32_t kColdTicks = 10;
   static constexpr std::uint32_t kSweepEveryTicks = 5;
+  static constexpr std::uint32_t kLookTicks = 10;
   static constexpr std::uint32_t kLingerTicks = 10;
   static constexpr std::uint32_t kRetryTicks = 10;
   static constexpr std::uint32_t kGiveUpTicks = 250;  // longer than the longest decay: the
                                                       // system refuses (locked memory)
   static constexpr std::size_t kNoLimit = SIZE_MAX;
 
+  /// 0 while memory is short.
   std::uint8_t decay_ticks() const {
+    if (context_.pool.memory_is_short()) return 0;
     return static_cast<std::uint8_t>((options_.decay_ms + kTickMs - 1) / kTickMs);
+  }
+
+  /// Asks the system, once a second, whether memory is short. Threads that pass a slow path then
+  /// empty their caches; see Heap::relieve.
+  bool look_at_memory() {
+    const std::uint32_t now = ticks();
+    std::uint32_t due = next_look_.load(std::memory_order_relaxed);
+    if (static_cast<std::int32_t>(now - due) < 0 ||
+        !next_look_.compare_exchange_strong(due, now + kLookTicks, std::memory_order_relaxed)) {
+      return false;
+    }
+    const bool is_short = options_.watch_memory != 0 && Os::memory_is_short();
+    context_.pool.set_memory_short(is_short);
+    return is_short;
   }
 
   bool start_helper() {
@@ -160,6 +185,8 @@ class Purger {
   /// quarter of the heap.
   void purge_without_helper() {
     constexpr std::size_t kPortion = 8 * kMiB >> kGranuleShift;
+    look_at_memory();
+    spans_.release_idle();
     context_.pool.purge_older_than(decay_ticks(), kPortion);
     const PoolTotals totals = context_.pool.totals();
     const std::size_t bound = start_granules_ + (totals.added - totals.free) / 4;
@@ -188,12 +215,14 @@ class Purger {
 
   SlabContext<Os>& context_;
   Shards<Os>& shards_;
+  SpanCache<Os>& spans_;
   const Options& options_;
   std::size_t start_granules_ = 0;
   std::atomic<void (*)()> entry_{nullptr};
   std::atomic<bool> helper_running_{false};
   std::atomic<std::uint32_t> sweep_until_{0};
   std::atomic<std::uint32_t> retry_at_{0};
+  std::atomic<std::uint32_t> next_look_{0};
   std::atomic<bool> tick_unserved_{false};  // a tick's share of the work is not yet done
   std::atomic<std::size_t> given_by_gone_{0};
   std::atomic<std::uint32_t> sleep_word_{0};  // never changes: the helper sleeps a tick

@@ -39,7 +39,7 @@ struct HeapStats {
   ClassStats classes[kClassCount + 1];
   std::size_t live_bytes = 0;  // in the program's hands, rounded to slots and pages
   std::size_t live_blocks = 0;
-  std::size_t cached_bytes = 0;  // in thread caches
+  std::size_t cached_bytes = 0;  // in thread caches, and spans kept for large blocks
   std::size_t slab_bytes = 0;    // address space of all slabs
   std::size_t large_blocks = 0;
   std::size_t large_bytes = 0;
@@ -56,7 +56,7 @@ struct HeapStats {
 template <class Visit>
 void for_each_cached(const ThreadCache& cache, Visit visit) {
   for (std::uint32_t index = 0; index < kCacheBinCount; ++index) {
-    const std::uint8_t id = plain_class(static_cast<std::uint8_t>(index));
+    const std::uint8_t id = class_of_bin(index);
     if (id == 0 || id > kClassCount) continue;
     const std::uint32_t blocks = cache.bins[index].size();
     // More than fit: its owner was replacing the array.
@@ -74,7 +74,8 @@ inline std::size_t cached_bytes(const ThreadCache& cache) {
 
 template <OsLayer Os, class Large>
 void gather_stats(HeapStats& stats, Shards<Os>& shards, ThreadRegistry<Os>& registry,
-                  const Large& large, SpanPool<Os>& pool, const MetadataArena<Os>& metadata) {
+                  const Large& large, const SpanCache<Os>& spans, SpanPool<Os>& pool,
+                  const MetadataArena<Os>& metadata) {
   registry.for_each([&](const ThreadCache& cache) {
     ++stats.threads;
     for_each_cached(cache, [&](std::uint8_t id, std::uint32_t blocks) {
@@ -101,6 +102,7 @@ void gather_stats(HeapStats& stats, Shards<Os>& shards, ThreadRegistry<Os>& regi
     stats.cached_bytes += of_class.cached_slots * info.slot_bytes;
     stats.slab_bytes += of_class.slabs * info.granules * kGranuleBytes;
   }
+  stats.cached_bytes += spans.granules() << kGranuleShift;
   stats.large_blocks = large.count();
   stats.large_bytes = large.bytes();
   stats.live_blocks += stats.large_blocks;

@@ -27,8 +27,9 @@ namespace carrel::core {
 /// Values of the class map. Between them: a size class, 1 to kMaxClassId, whose blocks may
 /// enter any thread's cache, or such a class with a group bit (see slab/size_class.h).
 inline constexpr std::uint8_t kNotOurs = 0;
-inline constexpr std::uint8_t kMaxClassId = 61;
-inline constexpr std::uint8_t kArenaBlock = 62;  // of whatever size: see heap/arena.h
+inline constexpr std::uint8_t kMaxClassId = 60;
+inline constexpr std::uint8_t kSampledBlock = 61;  // small, in a heap profile: see heap/profiler.h
+inline constexpr std::uint8_t kArenaBlock = 62;    // of whatever size: see heap/arena.h
 inline constexpr std::uint8_t kLargeBlock = 63;
 
 /// What the pool knows of one granule.
@@ -72,7 +73,16 @@ class PageMap {
     return at_address<char>(base_ + (index << kGranuleShift));
   }
 
-  /// The record of the 16 bytes at an address, in a hardened build; see slab/slot_guard.h.
+  /// Number of the 16 bytes at an address, one per record. For an address that is no multiple of
+  /// 16, or foreign, one whose granule (unit >> kUnitShift) is beyond granule_count().
+  std::size_t unit_of(const void* pointer) const {
+    return std::rotr(address_of(pointer) - base_, kRecordShift);
+  }
+  static constexpr unsigned kUnitShift = kGranuleShift - 4;
+
+  /// The record of a unit, in a hardened build; see slab/slot_guard.h. There are readable ones
+  /// before the first, all zero.
+  std::atomic<std::uint8_t>* record(std::size_t unit) const { return records_ + unit; }
   std::atomic<std::uint8_t>* record_at(const void* pointer) const {
     return records_ + ((address_of(pointer) - base_) >> kRecordShift);
   }
@@ -138,8 +148,11 @@ class PageMap {
   // A hardened build has a record for every 16 bytes: a pointer is judged by one more load, without
   // finding its slab.
   static constexpr bool kHasRecords = hardening_of<Os>().check_frees;
-  static constexpr unsigned kRecordShift = 4;
+  static constexpr int kRecordShift = 4;
   static constexpr std::size_t kGranuleRecords = kGranuleBytes >> kRecordShift;
+  /// Bytes before the first record: who looks at the slot before a block need not ask whether it is
+  /// the heap's first. Slots have at most half as many units as a page has bytes.
+  static std::size_t records_lead() { return Os::page_bytes(); }
 
   static constexpr std::size_t kMinReservedBytes = 4 * kGiB;
   static constexpr std::size_t kWindowAlignment = 2 * kMiB;  // a huge page
@@ -160,14 +173,16 @@ class PageMap {
       return false;
     }
     if constexpr (kHasRecords) {
-      void* records = reserve_record_pages<Os>(granules * kGranuleRecords);
-      if (records == nullptr) {
+      const std::size_t record_bytes = records_lead() + granules * kGranuleRecords;
+      void* records = reserve_record_pages<Os>(record_bytes);
+      if (records == nullptr || !Os::commit(records, records_lead())) {
         Os::unmap(window, bytes);
         unreserve_record_pages<Os>(classes, class_bytes);
         unreserve_record_pages<Os>(entries, entry_bytes);
+        if (records != nullptr) unreserve_record_pages<Os>(records, record_bytes);
         return false;
       }
-      records_ = static_cast<std::atomic<std::uint8_t>*>(records);
+      records_ = static_cast<std::atomic<std::uint8_t>*>(records) + records_lead();
     }
     adopt(address_of(window), granules, classes, entries);
     reserved_ = true;
@@ -204,13 +219,13 @@ class PageMap {
       return false;
     }
     if constexpr (kHasRecords) {
-      void* records = Os::map(nullptr, granules * kGranuleRecords);
+      void* records = Os::map(nullptr, records_lead() + granules * kGranuleRecords);
       if (records == nullptr) {
         Os::unmap(classes, align_up(granules, page));
         Os::unmap(entries, align_up(granules * sizeof(Granule), page));
         return false;
       }
-      records_ = static_cast<std::atomic<std::uint8_t>*>(records);
+      records_ = static_cast<std::atomic<std::uint8_t>*>(records) + records_lead();
     }
     const std::uintptr_t here = align_down(address_of(classes), kWindowAlignment);
     const std::uintptr_t below = align_down(bytes / 4 * 3, kWindowAlignment);

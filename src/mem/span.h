@@ -44,6 +44,7 @@ struct alignas(64) Span {
   // Large blocks.
   std::size_t large_bytes = 0;  // usable, a multiple of the page size
   bool moved_pages = false;     // its pages came by move_pages: see SpanPool::release
+  bool sampled = false;         // the block is in the heap profile: see heap/profiler.h
 
   // Slabs; the algorithms are in slab/slab.h.
   bool holes_purged = false;              // nothing was freed here since its holes were purged

@@ -12,6 +12,7 @@
 // that was never added. Thread-safe; rank 4.
 #pragma once
 
+#include "base/probe.h"
 #include "base/report.h"
 #include "mem/free_spans.h"
 #include "mem/metadata_arena.h"
@@ -74,11 +75,7 @@ class SpanPool {
                       "a span that is released is in use");
     span->moved_pages = false;
     const bool untouched = fresh || known_zero;
-    const std::uint8_t tick = untouched ? std::uint8_t{0} : now();
-    for (std::uint32_t i = 0; i < span->count; ++i) {
-      map_.granule(span->first + i).touched_tick = tick;
-    }
-    span->touched_count = untouched ? 0 : span->count;
+    stamp(span, untouched ? std::uint8_t{0} : now());
     insert(span);
   }
 
@@ -86,7 +83,6 @@ class SpanPool {
   /// follow each other downwards, as an arena's mostly do, become one before they are filed.
   void release_chain(Span* chain) {
     LockGuard guard(lock_);
-    const std::uint8_t tick = now();
     while (chain != nullptr) {
       Span* span = chain;
       chain = span->next;
@@ -97,10 +93,7 @@ class SpanPool {
         span->count += below->count;
         retire(below);
       }
-      for (std::uint32_t i = 0; i < span->count; ++i) {
-        map_.granule(span->first + i).touched_tick = tick;
-      }
-      span->touched_count = span->count;
+      stamp(span, now());
       insert(span);
     }
   }
@@ -279,6 +272,9 @@ class SpanPool {
   bool over_soft_limit() const {
     return CARREL_UNLIKELY(limits_.has_soft()) && limits_.over_soft(used_granules());
   }
+  /// Whether memory is short for more than this process: all of it is beyond the soft limit then.
+  void set_memory_short(bool is_short) { limits_.set_short(is_short); }
+  bool memory_is_short() const { return limits_.is_short(); }
   bool has_hard_limit() const { return limits_.has_hard(); }
 
   /// How large the heap is, in granules.
@@ -336,6 +332,14 @@ class SpanPool {
   void set_ends(Span* span) {
     map_.granule(span->first).span = span;
     map_.granule(span->first + span->count - 1).span = span;
+  }
+
+  /// Notes since when all of a span has been free; 0: untouched.
+  void stamp(Span* span, std::uint8_t tick) {
+    for (std::uint32_t i = 0; i < span->count; ++i) {
+      map_.granule(span->first + i).touched_tick = tick;
+    }
+    span->touched_count = tick == 0 ? 0 : span->count;
   }
 
   std::uint32_t count_touched(std::uint32_t first, std::uint32_t count) const {
@@ -474,6 +478,7 @@ class SpanPool {
     span->touched_count = 0;
     insert(span);
     ++events_.extensions;
+    CARREL_PROBE("extend", map_.address(span->first), bytes(span));
     collapse_tries_left_.store(kCollapseTries, std::memory_order_relaxed);
     return true;
   }
@@ -553,13 +558,11 @@ class SpanPool {
   /// Gives one span's pages back and returns it to the pool; 0 if the system refuses.
   std::size_t purge_span(Span* span) {
     keep_huge_pages_apart(map_.address(span->first), bytes(span));
+    CARREL_PROBE("purge", map_.address(span->first), bytes(span));
     const bool gone = Os::purge(map_.address(span->first), bytes(span));
     const std::uint32_t count = span->count;
     LockGuard guard(lock_);
-    for (std::uint32_t i = 0; i < count; ++i) {
-      map_.granule(span->first + i).touched_tick = gone ? std::uint8_t{0} : now();
-    }
-    span->touched_count = gone ? 0 : count;
+    stamp(span, gone ? std::uint8_t{0} : now());
     insert(span);
     ++events_.purges;
     if (gone) purged_granules_.fetch_add(count, std::memory_order_relaxed);

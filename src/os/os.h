@@ -36,6 +36,13 @@
 //   unfence(p, bytes)       Undoes fence for every part of the range that was fenced, which
 //                           then reads as zero; the rest of the range keeps its contents.
 //                           False: refused, nothing that was fenced may be used.
+//   resident_bytes(p, bytes)
+//                           Bytes of a mapped range that are in memory now; 0 where the system
+//                           does not say. For statistics only: it may be slow.
+//   memory_is_short()       Whether the system, or a limit that this process shares with others,
+//                           will soon run out of memory. Asked about once a second.
+//   alone_flag()            A byte that is not zero only while the calling thread, alone in the
+//                           process, has started no other that could call carrel. Never null.
 //   random_word()           64 bits that nobody can guess, as far as the system has them.
 //   wait(word, expected, timeout_ms)
 //                           Sleeps while *word == expected, until woken or timed out
@@ -77,6 +84,9 @@ concept OsLayer = requires(void* p, std::size_t n, std::atomic<std::uint32_t>& w
   { Os::collapse_dense(p, n) } -> std::same_as<bool>;
   { Os::fence(p, n) } -> std::same_as<bool>;
   { Os::unfence(p, n) } -> std::same_as<bool>;
+  { Os::resident_bytes(p, n) } -> std::same_as<std::size_t>;
+  { Os::memory_is_short() } -> std::same_as<bool>;
+  { Os::alone_flag() } -> std::same_as<const char*>;
   { Os::random_word() } -> std::same_as<std::uint64_t>;
   { Os::wait(word, u, u) } -> std::same_as<void>;
   { Os::wake(word, u) } -> std::same_as<void>;

@@ -21,10 +21,15 @@ class RandomSource {
   }
   bool seeded() const { return state_ != 0; }
 
+  /// 64 bits, of which the upper ones are better.
+  std::uint64_t word() {
+    state_ = state_ * 0x5851F42D4C957F2D + 0x14057B7EF767814F;
+    return state_ ^ (state_ >> 32);
+  }
+
   /// A number below `bound`, at most 2^16; nearly uniform.
   std::uint32_t below(std::uint32_t bound) {
-    state_ = state_ * 0x5851F42D4C957F2D + 0x14057B7EF767814F;
-    return static_cast<std::uint32_t>(((state_ >> 32) * bound) >> 32);
+    return static_cast<std::uint32_t>(((word() >> 32) * bound) >> 32);
   }
 
  private:

@@ -26,7 +26,63 @@ class SlotGuard {
   using Map = PageMap<Os>;
 
   /// Before the first slot is handed out.
-  void initialize() { secret_ = Os::random_word(); }
+  void initialize() {
+    secret_ = Os::random_word();
+    factor_ = 0x9E3779B97F4A7C15;
+    high_bits_ = 0x8080808080808080;
+    alone_ = Os::alone_flag();
+  }
+
+  /// Short slots, of 16 times their class's number of bytes, are verified and cleared entirely and
+  /// in line; for others there is a second set of functions.
+  static constexpr bool is_short(std::uint32_t id) {
+    return id - 1u < kShortBytes / kSlotAlignment;
+  }
+  static constexpr std::size_t kLargestShortRequest = kShortBytes - kHard.canary_bytes;
+  /// The slot of a request of at most that many bytes.
+  static constexpr std::size_t short_slot_for(std::size_t size) {
+    return align_up(size + kHard.canary_bytes, kSlotAlignment);
+  }
+
+  /// Makes a free short slot a live block of `size` bytes and returns it, all zero.
+  CARREL_INLINE void* hand_out_short(const Map& map, void* block, std::size_t slot_bytes,
+                                     std::size_t size) const {
+    if constexpr (kHard.verify_bytes != 0) {
+      if (CARREL_UNLIKELY(!short_slot_is_zero(static_cast<const char*>(block), slot_bytes))) {
+        report(map, Misuse::kWriteAfterFree, block, size_class_for(slot_bytes));
+      }
+    }
+    // Relaxed: who frees the block was given it by something that orders this.
+    map.record_at(block)->store(static_cast<std::uint8_t>(slot_bytes - size + 1),
+                                std::memory_order_relaxed);
+    set_canary(block, size);
+    return block;
+  }
+
+  /// Makes a live block in a short slot a free, cleared slot; any other pointer is reported. `unit`
+  /// is the block's, `id` its class.
+  CARREL_INLINE void take_back_short(const Map& map, std::size_t unit, void* block,
+                                     std::uint32_t class_id) const {
+    const auto id = static_cast<std::uint8_t>(class_id);
+    const std::size_t slot_bytes = std::size_t{class_id} * kSlotAlignment;
+    const Record record = map.record(unit);
+    const std::uint32_t value = record->load(std::memory_order_relaxed);
+    if (CARREL_UNLIKELY(value - 1 >= kFreeByte - 1)) report(map, value, block, id);
+    check_canary(map, block, id, slot_bytes, value - 1);
+    if constexpr (kHard.canary_bytes != 0) {
+      if (CARREL_UNLIKELY((record - class_id)->load(std::memory_order_relaxed) == kNeverUsed)) {
+        check_before_now(map, record - class_id, block, id, slot_bytes);
+      }
+    }
+    if (CARREL_UNLIKELY(!claim(*record, value))) report(map, kFreeByte, block, id);
+    if constexpr (kHard.zero_freed) clear_short_slot(static_cast<char*>(block), slot_bytes);
+  }
+
+  /// For a pointer into a slab that is no multiple of 16.
+  [[noreturn]] CARREL_COLD static void report_misaligned(const Map& map, const void* pointer,
+                                                         std::uint8_t id) {
+    report(map, kNeverUsed, pointer, id);
+  }
 
   /// Makes a free slot a live block of `size` bytes, at most so much less than the slot as the
   /// class leaves, and returns it, all zero if its slots are verified entirely (reads_as_zero).
@@ -46,21 +102,18 @@ class SlotGuard {
 
   /// Makes a live block a free slot, which is still to be cleared; any other pointer is reported.
   CARREL_INLINE void take_back(const Map& map, void* block, std::uint8_t id) {
+    check_alignment(map, block, id);
     const Record record = map.record_at(block);
+    const std::uint32_t value = load(record, id);
     const std::size_t slot_bytes = kClasses[id].slot_bytes;
-    const std::size_t spare = spare_of(map, exchange_free(map, record, block, id), block, id);
-    check_canary(map, block, id, slot_bytes, spare);
+    check_canary(map, block, id, slot_bytes, spare_of(map, value, block, id));
     check_before(map, record, block, id, slot_bytes);
+    const bool ours =
+        CARREL_LIKELY(id < kFirstWideClass) ? claim(*record, value) : claim(wide(record), value);
+    if (CARREL_UNLIKELY(!ours)) report(map, free_value(id), block, id);
   }
 
-  /// Whether slots of this class are cleared by clear_short, or by clear_long.
-  static constexpr bool is_short(std::uint8_t id) { return id <= size_class_for(kShortBytes); }
-  CARREL_INLINE static void clear_short(void* block, std::uint8_t id) {
-    if constexpr (kHard.zero_freed) {
-      clear_words(static_cast<char*>(block), kClasses[id].slot_bytes);
-    }
-  }
-  static void clear_long(void* block, std::uint8_t id) {
+  static void clear(void* block, std::uint8_t id) {
     if constexpr (kHard.zero_freed) memset(block, 0, kClasses[id].slot_bytes);
   }
 
@@ -117,8 +170,9 @@ class SlotGuard {
   // A byte counts up to 253 spare bytes; slots of more than 1 KiB, which may have more, have room
   // for a second one.
   static constexpr std::uint8_t kFirstWideClass = size_class_for(1025);
+  static constexpr std::uint32_t kFreeByte = 0xFF;
   static constexpr std::uint32_t free_value(std::uint8_t id) {
-    return id < kFirstWideClass ? 0xFFu : 0xFFFFu;
+    return id < kFirstWideClass ? kFreeByte : 0xFFFFu;
   }
   static constexpr std::size_t most_spare(std::uint8_t id) { return free_value(id) - 2; }
 
@@ -149,16 +203,22 @@ class SlotGuard {
     }
   }
 
-  /// Marks a block free and returns what its record said. Of two threads that free a block at the
-  /// same time, one finds it live. Relaxed: what is done to the block afterwards is this thread's
-  /// alone until it passes through a cache or a bin's lock, which order it.
-  CARREL_INLINE static std::uint32_t exchange_free(const Map& map, Record record, const void* block,
-                                                   std::uint8_t id) {
-    check_alignment(map, block, id);
-    if (CARREL_LIKELY(id < kFirstWideClass)) {
-      return record->exchange(0xFF, std::memory_order_relaxed);
+  /// Whether no other thread can be freeing the same block: a locked instruction costs a third of a
+  /// free. Only this thread can start another, so that the answer holds until the caller returns.
+  CARREL_INLINE bool alone() const { return __atomic_load_n(alone_, __ATOMIC_RELAXED) != 0; }
+
+  /// Marks a live block free whose record said `value`. False: meanwhile another thread did. Comes
+  /// after all that is read for a free, since what follows a locked instruction must wait for it.
+  /// Relaxed: what is done to the block afterwards is this thread's alone until it passes through a
+  /// cache or a bin's lock, which order it.
+  template <class Value>
+  CARREL_INLINE bool claim(std::atomic<Value>& record, std::uint32_t value) const {
+    constexpr auto kFree = static_cast<Value>(-1);
+    if (CARREL_LIKELY(alone())) {
+      record.store(kFree, std::memory_order_relaxed);
+      return true;
     }
-    return wide(record).exchange(0xFFFF, std::memory_order_relaxed);
+    return record.exchange(kFree, std::memory_order_relaxed) == value;
   }
 
   /// Spare bytes behind a live block; a record that says otherwise is reported.
@@ -172,10 +232,14 @@ class SlotGuard {
                               std::size_t spare) const {
     // Relaxed: who frees the block was given it by something that orders this.
     store(record, id, spare + 1);
+    set_canary(block, slot_bytes - spare);
+  }
+
+  CARREL_INLINE void set_canary(void* block, std::size_t size) const {
     if constexpr (kHard.canary_bytes != 0) {
-      std::atomic_thread_fence(std::memory_order_release);  // see check_before
+      std::atomic_thread_fence(std::memory_order_release);  // see check_before_now
       const std::uint64_t canary = canary_of(block);
-      __builtin_memcpy(static_cast<char*>(block) + (slot_bytes - spare), &canary, sizeof canary);
+      __builtin_memcpy(static_cast<char*>(block) + size, &canary, sizeof canary);
     }
   }
 
@@ -189,37 +253,52 @@ class SlotGuard {
       std::uint64_t last = 0;
       __builtin_memcpy(&first, end - spare, sizeof first);
       __builtin_memcpy(&last, end - sizeof last, sizeof last);
-      const std::size_t apart = spare - sizeof canary;
-      const std::uint64_t tail = apart < sizeof canary ? canary >> (apart * 8) : 0;
+      // The canary's end, none of it if it ends before: in two shifts, without a branch.
+      std::size_t apart = spare - sizeof canary;
+      if (apart > sizeof canary) apart = sizeof canary;
+      CARREL_OPAQUE(apart);
+      const std::uint64_t tail = canary >> (apart * 4) >> (apart * 4);
       if (CARREL_UNLIKELY(((first ^ canary) | (last ^ tail)) != 0)) {
-        report(map, Misuse::kOverflow, block, id);
+        report_overflow(map, block, id, spare);
       }
     }
   }
 
+  [[noreturn]] CARREL_COLD static void report_overflow(const Map& map, const void* block,
+                                                       std::uint8_t id, std::size_t spare) {
+    const std::uint32_t value = load(map.record_at(block), id);
+    if (value != spare + 1) report(map, value, block, id);  // another thread has just freed it
+    report(map, Misuse::kOverflow, block, id);
+  }
+
   /// What lies before a block is another's end, whose spare bytes are checked when that one is
   /// freed, a free slot's, verified when it is used again, or was never used: then it is looked at
-  /// here. Not across granules, where the slot before may be another slab's.
+  /// here.
   CARREL_INLINE static void check_before(const Map& map, Record record, const void* block,
                                          std::uint8_t id, std::size_t slot_bytes) {
     if constexpr (kHard.canary_bytes != 0) {
       const Record before = record - slot_bytes / kSlotAlignment;
-      if ((address_of(block) & (kGranuleBytes - 1)) < slot_bytes) return;
       if (CARREL_LIKELY(before->load(std::memory_order_relaxed) != kNeverUsed)) return;
-      const auto* tail = static_cast<const std::atomic<std::uint64_t>*>(block) - 1;
-      // Acquire pairs with the release fence in set_live: who sees the canary of a slot that was
-      // handed out meanwhile sees its record too.
-      if (CARREL_UNLIKELY(tail->load(std::memory_order_acquire) != 0) &&
-          load(before, id) == kNeverUsed) {
-        report(map, Misuse::kUnderflow, block, id);
-      }
+      check_before_now(map, before, block, id, slot_bytes);
+    }
+  }
+  CARREL_INLINE static void check_before_now(const Map& map, Record before, const void* block,
+                                             std::uint8_t id, std::size_t slot_bytes) {
+    // Not across granules, where the slot before may be another slab's.
+    if ((address_of(block) & (kGranuleBytes - 1)) < slot_bytes) return;
+    const auto* tail = static_cast<const std::atomic<std::uint64_t>*>(block) - 1;
+    // Acquire pairs with the release fence in set_canary: who sees the canary of a slot that was
+    // handed out meanwhile sees its record too.
+    if (CARREL_UNLIKELY(tail->load(std::memory_order_acquire) != 0) &&
+        load(before, id) == kNeverUsed) {
+      report(map, Misuse::kUnderflow, block, id);
     }
   }
 
   /// No byte of it is zero or ASCII, so that text written one byte too far always shows. Not a
   /// cipher: who can read canaries can find the secret.
   CARREL_INLINE std::uint64_t canary_of(const void* block) const {
-    return ((address_of(block) ^ secret_) * 0x9E3779B97F4A7C15) | 0x8080808080808080;
+    return ((address_of(block) ^ secret_) * factor_) | high_bits_;
   }
 
   CARREL_INLINE static void verify(const Map& map, const void* block, std::uint8_t id,
@@ -285,7 +364,14 @@ class SlotGuard {
     return value == free_value(id) ? "free" : "live";
   }
 
-  std::uint64_t secret_ = 0;  // written before the heap is ready, then only read
+  static constexpr char kNotAlone = 0;
+
+  // Written before the heap is ready, then only read. Of these, only the secret is one: the others
+  // are here because reading them is shorter than building them in registers.
+  std::uint64_t secret_ = 0;
+  std::uint64_t factor_ = 0;
+  std::uint64_t high_bits_ = 0;
+  const char* alone_ = &kNotAlone;
 };
 
 }  // namespace carrel::core

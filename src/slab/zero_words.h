@@ -1,7 +1,7 @@
 // Zeroing slots, and looking whether they are still zero, fast for short ones.
 //
-// Short lengths are done without a loop, in a few overlapping steps per tier of sizes: a loop whose
-// length changes from call to call costs a mispredicted branch, which is more than the work.
+// Short lengths are done without a branch, always in eight steps that overlap: a branch or a loop
+// that goes another way from call to call is mispredicted, and that costs more than the work.
 // Lengths and addresses are multiples of 16.
 #pragma once
 
@@ -20,8 +20,16 @@ CARREL_INLINE WordPair words_at(const char* block, std::size_t offset) {
   return *reinterpret_cast<const WordPair*>(block + offset);
 }
 
-/// Up to here slots are short: cleared in line.
+/// Up to here slots are short: cleared, and looked at, in line.
 inline constexpr std::size_t kShortBytes = 128;
+
+/// Where four steps lie that cover a slot of 16 to 64 bytes: at its start, these, and its end.
+struct SmallSteps {
+  std::size_t second, third, last;
+
+  CARREL_INLINE explicit SmallSteps(std::size_t slot_bytes)
+      : second(slot_bytes < 32 ? 0 : 16), third(slot_bytes - 16 - second), last(slot_bytes - 16) {}
+};
 
 CARREL_INLINE void clear_line(char* block) {
   constexpr WordPair kZero = {};
@@ -31,18 +39,18 @@ CARREL_INLINE void clear_line(char* block) {
   words_at(block, 48) = kZero;
 }
 
-/// Sets `bytes` bytes, from 16 to kShortBytes, to zero.
-CARREL_INLINE void clear_words(char* block, std::size_t bytes) {
+/// Sets a slot of 16 to kShortBytes bytes to zero.
+CARREL_INLINE void clear_short_slot(char* block, std::size_t slot_bytes) {
   constexpr WordPair kZero = {};
-  const std::size_t last = bytes - 16;
-  if (bytes <= 64) {
+  if (CARREL_LIKELY(slot_bytes <= 64)) {
+    const SmallSteps step(slot_bytes);
     words_at(block, 0) = kZero;
-    words_at(block, last < 16 ? last : 16) = kZero;
-    words_at(block, last < 32 ? last : 32) = kZero;
-    words_at(block, last) = kZero;
+    words_at(block, step.second) = kZero;
+    words_at(block, step.third) = kZero;
+    words_at(block, step.last) = kZero;
   } else {
     clear_line(block);
-    clear_line(block + bytes - 64);
+    clear_line(block + slot_bytes - 64);
   }
 }
 
@@ -51,19 +59,25 @@ CARREL_INLINE WordPair bits_of_line(const char* block) {
   return (words_at(block, 0) | words_at(block, 16)) | (words_at(block, 32) | words_at(block, 48));
 }
 
+CARREL_INLINE bool short_slot_is_zero(const char* block, std::size_t slot_bytes) {
+  WordPair bits;
+  if (CARREL_LIKELY(slot_bytes <= 64)) {
+    const SmallSteps step(slot_bytes);
+    bits = (words_at(block, 0) | words_at(block, step.second)) |
+           (words_at(block, step.third) | words_at(block, step.last));
+  } else {
+    bits = bits_of_line(block) | bits_of_line(block + slot_bytes - 64);
+  }
+  return (bits[0] | bits[1]) == 0;
+}
+
 /// Whether `bytes` bytes, at least 16, are zero; of more than `kMost`, a multiple of 128, only the
 /// first and the last half of that many are looked at.
 template <std::size_t kMost>
 CARREL_INLINE bool words_are_zero(const char* block, std::size_t bytes) {
-  static_assert(kMost == 128, "a tier for each 128 bytes");
-  WordPair bits;
-  if (bytes <= 64) {
-    const std::size_t last = bytes - 16;
-    bits = (words_at(block, 0) | words_at(block, last < 16 ? last : 16)) |
-           (words_at(block, last < 32 ? last : 32) | words_at(block, last));
-  } else {
-    bits = bits_of_line(block) | bits_of_line(block + bytes - 64);
-  }
+  static_assert(kMost == kShortBytes, "a tier for each 128 bytes");
+  if (bytes <= kShortBytes) return short_slot_is_zero(block, bytes);
+  const WordPair bits = bits_of_line(block) | bits_of_line(block + bytes - 64);
   return (bits[0] | bits[1]) == 0;
 }
 

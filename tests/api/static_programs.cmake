@@ -31,4 +31,9 @@ carrel_static_program(static_pie_glibc static_program.c "${CMAKE_C_COMPILER}" -s
   -fPIE)
 carrel_static_program(static_glibc_cxx static_program.cc "${CMAKE_CXX_COMPILER}" -std=c++20 -static)
 carrel_static_program(static_musl static_program.c "${CARREL_MUSL_GCC}" -std=c17 -static)
+carrel_static_program(static_leaky leaky.c "${CMAKE_C_COMPILER}" -std=c17 -static)
+add_test(NAME api.profile_options.static
+  COMMAND Python3::Interpreter "${CMAKE_CURRENT_SOURCE_DIR}/check_profile_options.py"
+          "${static_dir}/static_leaky")
+set_tests_properties(api.profile_options.static PROPERTIES TIMEOUT 120 LABELS api)
 add_custom_target(carrel_static_programs ALL DEPENDS ${static_outputs})

@@ -131,8 +131,19 @@ TEST_F(ThreadCacheTest, EachMissMakesRoomForMoreUpToTheLimit) {
     EXPECT_LE(capacity, limits_.max_slots[kMiddle]);
     last = capacity;
   }
-  EXPECT_EQ(last, limits_.max_slots[kMiddle]);
+  EXPECT_EQ(last, limits_.max_slots[kMiddle] / 2) << "blocks only go: more would serve nobody";
   EXPECT_LE(misses, 5 + 2000 / 32) << "batches must be large";
+}
+
+TEST_F(ThreadCacheTest, OnlyTrafficBothWaysFillsTheLimit) {
+  const std::uint32_t limit = limits_.max_slots[kMiddle];
+  const std::vector<char*> blocks = allocate(cache_, kMiddle, 4 * limit);
+  EXPECT_EQ(cache_.bins[kMiddle].capacity(), limit / 2);
+  free(other_, blocks);
+  EXPECT_EQ(other_.bins[kMiddle].capacity(), limit / 2);
+  const std::vector<char*> more = allocate(other_, kMiddle, 4 * limit);
+  EXPECT_EQ(other_.bins[kMiddle].capacity(), limit);
+  free(other_, more);
 }
 
 TEST_F(ThreadCacheTest, EveryClassKeepsItsLimit) {
@@ -156,7 +167,7 @@ TEST_F(ThreadCacheTest, TheBlockFreedLastIsHandedOutFirst) {
 }
 
 TEST_F(ThreadCacheTest, AFullBinGivesItsOlderHalfBack) {
-  const std::uint32_t limit = limits_.max_slots[kMiddle];
+  const std::uint32_t limit = limits_.max_slots[kMiddle] / 2;  // of one-way traffic
   const std::vector<char*> blocks = allocate(cache_, kMiddle, 3 * limit);
   keeper_.flush(cache_);  // an empty cache, with everything in the test's hands
   std::size_t at = 0;

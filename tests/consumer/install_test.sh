@@ -22,6 +22,10 @@ for file in libcarrel.so libcarrel.so.0 libcarrel.a libcarrel-prefixed.a libcarr
   libcarrel-secure.a; do
   [[ -e $libdir/$file ]] || fail "$file was not installed"
 done
+if [[ -x $build/bin/carrel ]]; then
+  # The command finds what it preloads from where it lies.
+  run "carrel profile" "$work/prefix/bin/carrel" profile -o "$work/profile" -- /bin/sh -c 'echo ran'
+fi
 with_cmake "$work/prefix"
 with_pkg_config "$work/prefix" "$libdir"
 echo "installed carrel works from find_package and pkg-config"

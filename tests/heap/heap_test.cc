@@ -387,7 +387,7 @@ TEST_F(HeapTest, ShardsAreAnOption) {
 TEST_F(HeapTest, CacheSizeIsAnOption) {
   TestTls::options_text = "cache_kib=1";
   free_all(allocate_many(1000, 512));
-  EXPECT_LE(stats_of(*heap_).cached_bytes, 4 * 512u);
+  EXPECT_LE(stats_of(*heap_).cached_bytes, 8 * 512u);
   renew();
   TestTls::options_text = "cache_kib=64";
   free_all(allocate_many(1000, 512));

@@ -24,6 +24,7 @@ struct LinuxTls {
   static LinuxHeap& heap();
   static ThreadCache* cache() { return current; }
   static void set_cache(ThreadCache* cache) { current = cache; }
+  static void use_cache(ThreadCache* cache) { current = cache; }
   static bool may_attach() { return true; }
   static void before_ready() {}
   static void after_ready(const Options&) {}
@@ -51,7 +52,7 @@ class OnLinux : public ::testing::Test {
   }
   static HeapStats stats() {
     HeapStats result;
-    gather_stats(result, heap.shards(), heap.registry(), heap.large(), heap.pool(),
+    gather_stats(result, heap.shards(), heap.registry(), heap.large(), heap.spans(), heap.pool(),
                  heap.metadata());
     return result;
   }

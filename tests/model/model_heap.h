@@ -14,6 +14,7 @@ namespace carrel::core {
 inline constexpr Config kModelConfig{.window_bytes = 4 * kGiB,
                                      .cache_bytes_per_class = 0,
                                      .cache_max_slots = 2,
+                                     .cache_min_slots = 2,
                                      .decay_ms = 0,
                                      .huge_start_bytes = kGiB,
                                      .purge_start_bytes = 2 * kGranuleBytes,
@@ -24,6 +25,7 @@ static_assert(validate(kModelConfig));
 inline constexpr Config kModelSecure{.window_bytes = 4 * kGiB,
                                      .cache_bytes_per_class = 0,
                                      .cache_max_slots = 2,
+                                     .cache_min_slots = 2,
                                      .decay_ms = 0,
                                      .huge_start_bytes = kGiB,
                                      .purge_start_bytes = 2 * kGranuleBytes,
@@ -42,6 +44,7 @@ struct ModelTls {
   static TheHeap& heap() { return *reinterpret_cast<TheHeap*>(model::kArenaStart); }
   static ThreadCache* cache() { return caches[model::thread_number()]; }
   static void set_cache(ThreadCache* cache) { caches[model::thread_number()] = cache; }
+  static void use_cache(ThreadCache* cache) { set_cache(cache); }
   static bool may_attach() { return !exited[model::thread_number()]; }
   static void before_ready() {}
   static void after_ready(const Options&) {}
@@ -148,8 +151,8 @@ struct ModelHeap {
     }
     heap().purge();
     HeapStats stats;
-    gather_stats(stats, heap().shards(), heap().registry(), heap().large(), heap().pool(),
-                 heap().metadata());
+    gather_stats(stats, heap().shards(), heap().registry(), heap().large(), heap().spans(),
+                 heap().pool(), heap().metadata());
     model::require(stats.live_blocks == 0 && stats.live_bytes == 0, "blocks are left");
     model::require(stats.threads == 0, "caches are left");
     model::require(stats.touched_bytes == 0, "touched memory is left");

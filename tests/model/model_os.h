@@ -32,6 +32,12 @@ struct ModelOs {
   static bool collapse_dense(void*, std::size_t) { return false; }
   static bool fence(void*, std::size_t) { return false; }
   static bool unfence(void*, std::size_t) { return false; }
+  static std::size_t resident_bytes(const void*, std::size_t) { return 0; }
+  static bool memory_is_short() { return false; }
+  static const char* alone_flag() {
+    static constexpr char kNeverAlone = 0;
+    return &kNeverAlone;
+  }
   static std::uint64_t random_word();
   static void wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
                    std::uint32_t timeout_ms);

@@ -62,6 +62,20 @@ def check_installed(libraries: Path) -> None:
                 f"with an installed library: {done.stdout}")
     with tempfile.TemporaryDirectory() as folder:
         build = ["cargo", "build", "--locked", "-q", "-p", "carrel-sys"]
+        prefix = Path(folder) / "prefix"
+        (prefix / "lib").mkdir(parents=True)
+        (prefix / "lib" / "libcarrel-prefixed.a").symlink_to(libraries / "libcarrel-prefixed.a")
+        (prefix / "include").symlink_to(cargo.ROOT / "include")
+        # From the crate's folder, where build scripts run; an empty variable is none.
+        away = os.path.relpath(prefix / "lib", cargo.CRATES / "carrel-sys")
+        done = cargo.run(["cargo", "run", "--locked", "-q", *WHICH],
+                         env=separate({**place, "CARREL_LIB_DIR": away, "CARREL_INCLUDE_DIR": ""}))
+        cargo.check(done.stdout.startswith("carrel: carrel serves"),
+                    f"a relative folder and no headers named: {done.stdout}")
+        for name in ("CARREL_LIB_DIR", "CARREL_INCLUDE_DIR"):
+            done = cargo.run(build, env=separate({**place, name: "/nonexistent"}), succeed=False)
+            cargo.check(f"{name} is /nonexistent, which cannot be opened" in done.stderr,
+                        f"a folder that is not there: {done.stderr}")
         done = cargo.run(build, env=separate({**place, "CARREL_LIB_DIR": folder}), succeed=False)
         cargo.check("no libcarrel-prefixed.a in it" in done.stderr, f"wrong folder: {done.stderr}")
         header = (cargo.ROOT / "include/carrel/carrel.h").read_text(encoding="utf-8")

@@ -2,10 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <chrono>
+#include <csignal>
 #include <cstdint>
+#include <thread>
 #include <vector>
 
 #include "advise/measure.h"
+#include "base/interrupt.h"
 #include "compare/statistics.h"
 
 namespace carrel::tools {
@@ -31,9 +35,36 @@ TEST(Statistics, PairedRatiosCancelWhatSlowedARound) {
   const std::vector<double> base = {1, 2, 10, 3, 5};
   std::vector<double> values;
   for (const double value : base) values.push_back(value * 0.8);
-  const Interval ratio = ratio_interval(values, base, /*paired=*/true);
-  EXPECT_NEAR(ratio.low, 0.8, 1e-9);
-  EXPECT_NEAR(ratio.high, 0.8, 1e-9);
+  const auto ratio = ratio_interval(values, base, /*paired=*/true);
+  ASSERT_TRUE(ratio);
+  EXPECT_NEAR(ratio->low, 0.8, 1e-9);
+  EXPECT_NEAR(ratio->high, 0.8, 1e-9);
+}
+
+TEST(Statistics, NothingIsMeasuredAgainstZero) {
+  for (const bool paired : {true, false}) {
+    EXPECT_FALSE(ratio_interval({1, 2, 3}, {0, 0, 0}, paired));
+    EXPECT_FALSE(ratio_interval({}, {}, paired));
+    const auto ratio = ratio_interval({1, 2, 3}, {0, 2, 3}, paired);
+    ASSERT_TRUE(ratio);
+    EXPECT_GT(ratio->median, 0.5);
+    EXPECT_LT(ratio->high, 2.1);
+  }
+  EXPECT_NEAR(ratio_interval({5, 2, 3}, {0, 2, 3}, true)->high, 1, 1e-9);
+}
+
+TEST(Interrupts, AStepCountsOnlyWhatComesAfterItsBeginning) {
+  catch_interrupts();
+  std::raise(SIGINT);
+  EXPECT_TRUE(interrupted());
+  const InterruptibleStep step;
+  EXPECT_FALSE(step.interrupted());
+  // The same wish may come twice at once; another is one that comes a second later.
+  std::raise(SIGINT);
+  EXPECT_FALSE(step.interrupted());
+  std::this_thread::sleep_for(std::chrono::milliseconds(2100));
+  std::raise(SIGINT);
+  EXPECT_TRUE(step.interrupted());
 }
 
 TEST(Statistics, AShareOfNothingIsNotKnownExactly) {
@@ -49,21 +80,21 @@ TEST(Statistics, AShareOfNothingIsNotKnownExactly) {
 TEST(Gauge, LatencyClassesAreContiguousAndOrdered) {
   std::size_t last = 0;
   for (std::uint64_t ns = 0; ns < 100'000; ++ns) {
-    const std::size_t index = gauge::latency_class(ns);
+    const std::size_t index = latency_class(ns);
     ASSERT_GE(index, last);
     ASSERT_LE(index, last + 1);
-    ASSERT_LE(gauge::latency_floor(index), ns);
-    ASSERT_GT(gauge::latency_floor(index + 1), ns);
+    ASSERT_LE(latency_floor(index), ns);
+    ASSERT_GT(latency_floor(index + 1), ns);
     last = index;
   }
-  EXPECT_EQ(gauge::latency_class(~std::uint64_t{0}), gauge::kLatencyClasses - 1);
+  EXPECT_EQ(latency_class(~std::uint64_t{0}), kLatencyClasses - 1);
 }
 
 TEST(Gauge, QuantilesComeFromTheClasses) {
-  std::array<std::uint64_t, gauge::kLatencyClasses> classes{};
+  std::array<std::uint64_t, kLatencyClasses> classes{};
   EXPECT_EQ(latency_quantile(classes, 0.5), 0);
-  classes[gauge::latency_class(20)] = 999;
-  classes[gauge::latency_class(10'000)] = 1;
+  classes[latency_class(20)] = 999;
+  classes[latency_class(10'000)] = 1;
   EXPECT_NEAR(latency_quantile(classes, 0.5), 20, 3);
   EXPECT_NEAR(latency_quantile(classes, 0.9999), 10'000, 1'500);
 }

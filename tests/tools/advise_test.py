@@ -193,6 +193,47 @@ class Tools(unittest.TestCase):
                   self.program("busy"), "300000", expected=(KEEP, INCONCLUSIVE))
         self.assertEqual(json.loads(out)["verdict"]["allocator"], "glibc")
 
+    def test_a_trace_is_replayed_on_what_it_was_recorded_on(self) -> None:
+        trace = self.folder / "slow.crl"
+        run("record", "-o", str(trace), "--alloc", f"carrel={self.slow}", "--",
+            self.program("busy"), "50000")
+        kept = self.folder / "traced"
+        document = json.loads(run("advise", "--json", "-o", str(kept), str(trace),
+                                  expected=(KEEP, SWITCH, INCONCLUSIVE)))
+        baseline, *others = document["replay"]["allocators"]
+        self.assertEqual((baseline["name"], baseline["path"]), ("carrel", self.slow))
+        self.assertEqual(document["verdict"]["current"], "carrel")
+        self.assertNotIn("carrel", [one["name"] for one in others])
+        system = next(one for one in others if one["name"] == "glibc")
+        self.assertLess(system["ratios"]["wall_s"]["high"], 0.9)
+
+    def test_an_allocator_that_the_program_brings_along_is_the_baseline(self) -> None:
+        linked = self.folder / "linked"
+        subprocess.run(["cc", "-x", "c", "-", "-x", "none", self.slow, "-O1", "-o", str(linked)],
+                       input=BUSY, text=True, check=True)
+        document = json.loads(run("advise", "--json", "--runs", "2", "--alloc", "glibc,jemalloc",
+                                  "--", str(linked), "100000",
+                                  expected=(KEEP, SWITCH, INCONCLUSIVE)))
+        self.assertEqual(document["verdict"]["current"], "carrel")
+        for section in ("replay", "comparison"):
+            baseline, other = document[section]["allocators"]
+            self.assertEqual((baseline["name"], baseline["path"]), ("carrel", self.slow), section)
+            self.assertLess(other["ratios"]["wall_s"]["high"], 0.9, section)
+
+    def test_what_was_gathered_survives_an_allocator_that_fails(self) -> None:
+        """The document is there before the real runs begin."""
+        once = self.write("once.sh", f"{self.program('busy')} 300000\n"
+                          'test -n "$CARREL_GAUGE$CARREL_HOOK" || kill -SEGV $$\n')
+        kept = self.folder / "kept"
+        run("advise", "--alloc", "glibc,jemalloc", "--runs", "2", "-o", str(kept), "--", "/bin/sh",
+            str(once), expected=(1,))
+        self.assertIn("replay", json.loads((kept / "profile.json").read_text()))
+
+    def test_a_failing_program_is_a_doubt(self) -> None:
+        document = json.loads(run("advise", "--json", "--min-gain", "90%", "--", "/bin/sh", "-c",
+                                  f"{self.program('idle')}; exit 3", expected=(KEEP,)))
+        self.assertIn("status 3", document["verdict"]["doubts"][0])
+
     def test_compare_puts_the_slow_one_behind(self) -> None:
         out = run("compare", "--alloc", f"glibc,slow={self.slow}", "--runs", "3", "--json", "--",
                   self.program("busy"), "300000")
@@ -239,7 +280,7 @@ class Tools(unittest.TestCase):
                 (["advise", "--", "/nowhere/program"], "check the path"),
                 (["profile", "-o", "/proc/nowhere", "--", "/bin/true"], "choose another folder"),
                 (["compare", "--alloc", "glibc,nosuch", "--", "/bin/true"], "nosuch")):
-            error = run(*arguments, expected=(1,))
+            error = run(*arguments, expected=(1, 2))
             self.assertIn(words, error)
             self.assertEqual(error.count("\n"), 1, error)
 

@@ -95,9 +95,45 @@ TEST(Verdict, RecommendsLeavingCarrelWhenItIsTheOneInUse) {
 }
 
 TEST(Verdict, KeepsWhenNobodyGainsEnough) {
-  const Json result = verdict(0.2, {{"glibc", 1, 1}, {"carrel", 0.98, 1}, {"jemalloc", 1.1, 1}});
+  const Json result = verdict(0.2, {{"glibc", 1, 1}, {"carrel", 0.985, 1}, {"jemalloc", 1.1, 1}});
   EXPECT_EQ(result.at("exit_code"), kExitKeep);
   EXPECT_EQ(result.at("allocator"), "glibc");
+}
+
+TEST(Verdict, AnIntervalThatReachesTheGainAskedForIsInconclusiveWhoeverHasIt) {
+  // The best by its median cannot gain 3%; the second may.
+  const Json result =
+      verdict(0.2, {{"glibc", 1, 1}, {"carrel", 0.99, 1, 0.005}, {"jemalloc", 0.995, 1, 0.06}});
+  EXPECT_EQ(result.at("exit_code"), kExitInconclusive);
+  EXPECT_NE(result.at("headline").get<std::string>().find("jemalloc"), std::string::npos);
+}
+
+TEST(Verdict, NoiseDoesNotHideThatAllOthersAreFarBehind) {
+  const Json result =
+      verdict(0.2, {{"glibc", 1, 1}, {"carrel", 1.4, 1}, {"jemalloc", 1.5, 1}}, {}, 0.12);
+  EXPECT_EQ(result.at("exit_code"), kExitKeep);
+}
+
+TEST(Verdict, WhatCostsTooMuchNeedNotBeMeasuredBetter) {
+  const Json result =
+      verdict(0.2, {{"glibc", 1, 1}, {"mimalloc", 0.96, 2.0, 0.05}, {"carrel", 1.05, 1}});
+  EXPECT_EQ(result.at("exit_code"), kExitKeep);
+}
+
+TEST(Verdict, TheCostThatCountsIsItsMedian) {
+  // 40% more memory, the interval from 12% to 68%.
+  const Json result = verdict(0.2, {{"glibc", 1, 1}, {"carrel", 0.5, 1.4, 0.2}});
+  EXPECT_EQ(result.at("exit_code"), kExitKeep);
+}
+
+TEST(Verdict, AProgramThatFailedIsADoubt) {
+  Json measured = document(0.01);
+  EXPECT_TRUE(decide(measured, {}).at("doubts").empty());
+  measured["program"]["failed"] = "exited with status 3";
+  const Json result = decide(measured, {});
+  EXPECT_EQ(result.at("action"), "keep");
+  ASSERT_EQ(result.at("doubts").size(), 1U);
+  EXPECT_NE(result.at("doubts").at(0).get<std::string>().find("status 3"), std::string::npos);
 }
 
 TEST(Verdict, AGainInsideTheNoiseIsInconclusive) {

@@ -23,6 +23,8 @@ endfunction()
 
 carrel_tool_test(report_page_test)
 carrel_tool_test(export_test)
+carrel_tool_test(diff_test)
+carrel_tool_test(shell_test)
 carrel_tool_test(advise_test TIMEOUT 1500)
 set_tests_properties(tools.advise_test PROPERTIES PROCESSORS 2)
 

@@ -1,5 +1,6 @@
 """carrel export: pprof's protocol buffers decode to what the document says, speedscope's file keeps
-its format's rules, folded stacks add up; and documents that are none are refused in one line.
+its format's rules, ms_print reads massif's, folded stacks add up; and documents that are none are
+refused in one line.
 
     python3 export_test.py --carrel build/release/bin/carrel
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -70,7 +72,10 @@ class Export(unittest.TestCase):
         cls.source.write_text(json.dumps(cls.document))
 
     def export(self, *options: str) -> bytes:
-        return subprocess.run([carrel, "export", self.folder.name, *options], check=True,
+        return self.export_of(self.folder.name, *options)
+
+    def export_of(self, place: str, *options: str) -> bytes:
+        return subprocess.run([carrel, "export", place, *options], check=True,
                               capture_output=True).stdout
 
     def stacks(self, key: str) -> dict[tuple[str, ...], int]:
@@ -129,6 +134,37 @@ class Export(unittest.TestCase):
                 names, value = line.rsplit(" ", 1)
                 sums[tuple(names.split(";"))] += int(value)
             self.assertEqual(dict(sums), self.stacks(key))
+
+    def test_ms_print_reads_massifs_file(self) -> None:
+        out = Path(self.folder.name) / "massif.out"
+        self.export("--massif", "-o", str(out))
+        text = subprocess.run(["ms_print", "--threshold=0", str(out)], check=True,
+                              capture_output=True, text=True).stdout
+        peak = max(self.document["timeline"]["live_bytes"])
+        rows = [line.split() for line in text.splitlines() if re.match(r"^ *\d+ +[\d,]+ ", line)]
+        totals = [int(row[2].replace(",", "")) for row in rows]
+        self.assertEqual(max(totals), peak)
+        self.assertGreater(len(totals), 10)
+        times = [int(row[1].replace(",", "")) for row in rows]
+        self.assertEqual(times, sorted(times))
+        # The functions that allocate themselves, with what the document says of each.
+        section = self.document["stacks"]
+        leaves: dict[str, int] = collections.Counter()
+        for stack in section["stacks"]:
+            leaves[section["frames"][stack["frames"][-1]]["function"]] += stack["peak_bytes"]
+        top, most = leaves.most_common(1)[0]
+        found = [re.search(r"^->[\d.]+% \(([\d,]+)B\) 0x\w+: (.*) \(", line)
+                 for line in text.splitlines()]
+        shown = {m.group(2): int(m.group(1).replace(",", "")) for m in found if m}
+        scale = min(1, peak / sum(leaves.values()))
+        self.assertAlmostEqual(shown[top], most * scale, delta=len(section["stacks"]))
+
+    def test_massif_goes_without_call_sites(self) -> None:
+        other = Path(self.folder.name) / "bare.json"
+        other.write_text(json.dumps({k: v for k, v in self.document.items() if k != "stacks"}))
+        out = Path(self.folder.name) / "bare.massif"
+        self.export_of(str(other), "--massif", "-o", str(out))
+        subprocess.run(["ms_print", str(out)], check=True, capture_output=True)
 
     def test_json_is_the_document(self) -> None:
         self.assertEqual(json.loads(self.export("--json")), self.document)

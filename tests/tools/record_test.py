@@ -139,6 +139,95 @@ def test_disk_limit(folder: Path) -> None:
     require(info(trace)["truncated"], info(trace))
 
 
+# write() fails for traces once they have so many bytes: a disk that fills up.
+FULL = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+ssize_t write(int fd, const void* data, size_t size) {
+  static ssize_t (*next)(int, const void*, size_t);
+  static long written;
+  if (!next) next = (ssize_t(*)(int, const void*, size_t))dlsym(RTLD_NEXT, "write");
+  char link[64], path[512];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  const ssize_t length = readlink(link, path, sizeof path - 1);
+  if (length > 4 && memcmp(path + length - 4, ".crl", 4) == 0) {
+    if (written + (long)size > atol(getenv("FULL_AT"))) { errno = ENOSPC; return -1; }
+    written += (long)size;
+  }
+  return next(fd, data, size);
+}
+"""
+
+
+def test_full_disk(folder: Path) -> None:
+    """A trace that cannot be written on ends the recording, not the program, nor hangs either."""
+    said = carrel("record", "-o", "/nowhere/t.crl", "--", COUNTED, "1", "10", status=1)
+    require("choose another file" in said.stderr and said.stdout == "", said)
+    for follow in ([], ["--follow-fork"]):
+        said = carrel("record", *follow, "-o", "/dev/full", "--", COUNTED, "1", "10", status=1)
+        require("No space left" in said.stderr, said.stderr)
+    source, library = folder / "full.c", folder / "full.so"
+    source.write_text(FULL, encoding="ascii")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    trace = folder / "t.crl"
+    ENVIRONMENT["LD_PRELOAD"] = str(library)
+    for room in (3000, 9000):
+        ENVIRONMENT["FULL_AT"] = str(room)
+        said = carrel("record", "--follow-fork", "-o", str(trace), "--", "sh", "-c",
+                      f"{COUNTED} 2 1000; exit 5", status=5)
+        require("No space left" in said.stderr and "the program goes on" in said.stderr,
+                said.stderr)
+        require("is truncated" in said.stderr, said.stderr)
+    del ENVIRONMENT["LD_PRELOAD"]
+    traces = [info(one) for one in folder.glob("*.crl")]
+    require(any(facts["truncated"] and not facts["complete"] for facts in traces), traces)
+    profile = folder / "profile"
+    said = carrel("profile", "--once", "-o", str(profile), "--max-disk", "1", "--", COUNTED, "2",
+                  "1000")
+    note = json.loads((profile / "profile.json").read_text())["provenance"]["trace"]["note"]
+    require("--max-disk" in note, note)
+
+
+def test_interrupted_program(folder: Path) -> None:
+    """Ctrl-C that ends the recorded program does not cut the analysis short."""
+    with subprocess.Popen([CARREL, "profile", "--once", "-o", str(folder), "--", COUNTED, "8",
+                           "1000", "hang"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=ENVIRONMENT) as run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=100)
+        require(run.returncode == 0, run.returncode)
+    document = json.loads((folder / "profile.json").read_text())
+    require(document["provenance"]["trace"]["events"] > 65536, document["provenance"])
+    require(document["provenance"]["trace"]["complete"], document["provenance"])
+    require("signal 2" in document["program"]["failed"], document["program"])
+
+
+def test_messages(folder: Path) -> None:
+    """Mistakes on the command line: one line, exit status 2."""
+    trace = folder / "t.crl"
+    carrel("record", "-o", str(trace), "--", COUNTED, "1", "10", status=17)
+    for words, part in ((["reply"], "there is no command 'reply'"),
+                        (["doctor", "99999999999999999999"], "no process's number"),
+                        (["record", "--max-disk", "much", "--", "true"], "is no size"),
+                        (["advise", "--goal", "tail", str(trace)], "--goal tail needs real runs"),
+                        (["trace", "trim", str(trace), "-o", "x", "--from", "-1"], "--from"),
+                        (["export", str(trace), "--pprof", "--measure", "bytes"], "--folded")):
+        said = carrel(*words, status=2)
+        require(part in said.stderr, said.stderr)
+    with open("/dev/full", "w", encoding="ascii") as full:
+        for words in (["trace", "info", str(trace)], ["--help"], ["trace", "info", "--help"]):
+            done = subprocess.run([CARREL, *words], stdout=full, stderr=subprocess.PIPE, text=True,
+                                  check=False)
+            require(done.returncode == 1 and "No space left" in done.stderr, done)
+
+
 def test_fork_and_exec(folder: Path) -> None:
     trace = folder / "t.crl"
     said = carrel("record", "-o", str(trace), "--", "sh", "-c", f"{COUNTED} 1 50; true")

@@ -25,6 +25,7 @@ struct TestTls {
     current = cache;
     if (on_set_cache) on_set_cache();
   }
+  static void use_cache(ThreadCache* cache) { current = cache; }
   static bool may_attach() { return !exiting; }
   static void before_ready() { ++times_before_ready; }
   static void after_ready(const Options&) {
@@ -85,7 +86,7 @@ class VirtualThread {
   /// What happens when a thread ends: its destructors may allocate afterwards.
   void exit(FakeHeap& heap) {
     run([&] {
-      ThreadCache* cache = TestTls::current;
+      ThreadCache* cache = FakeHeap::own_cache();
       TestTls::current = &empty_cache;
       TestTls::exiting = true;
       if (cache->attached) heap.detach_thread(cache);
@@ -99,7 +100,8 @@ class VirtualThread {
 
 inline HeapStats stats_of(FakeHeap& heap) {
   HeapStats stats;
-  gather_stats(stats, heap.shards(), heap.registry(), heap.large(), heap.pool(), heap.metadata());
+  gather_stats(stats, heap.shards(), heap.registry(), heap.large(), heap.spans(), heap.pool(),
+               heap.metadata());
   return stats;
 }
 
@@ -145,7 +147,7 @@ class HeapFixture : public FakeOsTest {
 
   /// Ends the test's own thread as far as the heap knows it.
   void detach() {
-    ThreadCache* cache = TestTls::current;
+    ThreadCache* cache = FakeHeap::own_cache();
     TestTls::current = &empty_cache;
     if (cache->attached) heap_->detach_thread(cache);
   }

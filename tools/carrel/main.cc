@@ -4,11 +4,15 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
+#include <iostream>
+#include <string>
+#include <system_error>
 
 #include "base/error.h"
-#include "base/interrupt.h"
 #include "carrel/carrel.h"
 #include "cli/command.h"
 
@@ -16,12 +20,34 @@ namespace {
 
 using namespace carrel::tools;
 
+// A word of no command, said before CLI11 calls it an argument that was not expected.
+void check_command(int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  const std::string word = argv[1];
+  std::string names;
+  for (const CommandEntry& entry : commands()) {
+    if (entry.name == word) return;
+    names += (names.empty() ? "" : ", ") + entry.name;
+  }
+  throw UsageError("there is no command '{}'; the commands: {}", word, names);
+}
+
+// What was printed may still be in buffers; a full disk shows only when they are written.
+void flush_output() {
+  std::cout.flush();
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout) {
+    throw UserError("cannot write to standard output: {}; is its disk full?",
+                    std::strerror(errno != 0 ? errno : EIO));
+  }
+}
+
 int run(int argc, char** argv) {
   CLI::App app{"carrel: which allocator serves this program, measured"};
   app.set_version_flag("--version", fmt::format("carrel {}.{}.{}", CARREL_VERSION_MAJOR,
                                                 CARREL_VERSION_MINOR, CARREL_VERSION_PATCH));
   app.require_subcommand(1);
   app.footer("carrel COMMAND --help shows an example of each");
+  check_command(argc, argv);
   RunFunction chosen;
   for (const CommandEntry& entry : commands()) {
     CLI::App* command = app.add_subcommand(entry.name, entry.summary);
@@ -33,9 +59,13 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     const int status = app.exit(error);
-    return status == 0 ? kExitOk : kExitUsage;
+    if (status != 0) return kExitUsage;
+    flush_output();
+    return kExitOk;
   }
-  return chosen();
+  const int status = chosen();
+  flush_output();
+  return status;
 }
 
 }  // namespace
@@ -43,7 +73,13 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     return run(argc, argv);
+  } catch (const UsageError& error) {
+    fmt::print(stderr, "carrel: {}\n", error.what());
+    return kExitUsage;
   } catch (const UserError& error) {
+    fmt::print(stderr, "carrel: {}\n", error.what());
+  } catch (const std::system_error& error) {
+    // What fmt throws when standard output takes no more.
     fmt::print(stderr, "carrel: {}\n", error.what());
   } catch (const std::exception& error) {
     fmt::print(stderr, "carrel: unexpected: {}\n", error.what());

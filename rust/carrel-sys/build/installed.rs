@@ -12,11 +12,24 @@ pub const LIB_DIR: &str = "CARREL_LIB_DIR";
 /// The folder that holds carrel/carrel.h, where it is not found beside the libraries.
 pub const INCLUDE_DIR: &str = "CARREL_INCLUDE_DIR";
 
-pub fn from_environment() -> Option<PathBuf> {
-    env::var_os(LIB_DIR).filter(|value| !value.is_empty()).map(PathBuf::from)
+/// The folder that the environment names; an empty value is none.
+fn folder_from(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-pub fn link(place: &Path, choice: &Choice) -> Result<(), String> {
+pub fn from_environment() -> Option<PathBuf> {
+    folder_from(LIB_DIR)
+}
+
+pub fn link(given: &Path, choice: &Choice) -> Result<(), String> {
+    // The linker runs in another folder than this script.
+    let place = &given.canonicalize().map_err(|error| {
+        format!(
+            "{LIB_DIR} is {}, which cannot be opened: {error}; \
+             set it to the lib folder of an installed carrel, as an absolute path",
+            given.display()
+        )
+    })?;
     if choice.late_loading {
         return Err(format!(
             "the feature local-dynamic-tls needs carrel compiled for it; unset {LIB_DIR}"
@@ -52,13 +65,16 @@ pub fn link(place: &Path, choice: &Choice) -> Result<(), String> {
 }
 
 fn find_include(place: &Path) -> Result<PathBuf, String> {
-    if let Some(given) = env::var_os(INCLUDE_DIR) {
-        return Ok(PathBuf::from(given));
+    if let Some(given) = folder_from(INCLUDE_DIR) {
+        return given.canonicalize().map_err(|error| {
+            format!("{INCLUDE_DIR} is {}, which cannot be opened: {error}", given.display())
+        });
     }
     ["../include", "../../include", "../../../include"]
         .iter()
         .map(|way| place.join(way))
         .find(|folder| folder.join("carrel/carrel.h").exists())
+        .and_then(|folder| folder.canonicalize().ok())
         .ok_or_else(|| {
             format!(
                 "no include/carrel/carrel.h near {}; set {INCLUDE_DIR} to the folder that holds \
@@ -71,6 +87,7 @@ fn find_include(place: &Path) -> Result<PathBuf, String> {
 /// Within a minor version the C API only grows.
 fn check_version(include: &Path) -> Result<(), String> {
     let header = include.join("carrel/carrel.h");
+    println!("cargo:rerun-if-changed={}", header.display());
     let text = fs::read_to_string(&header)
         .map_err(|error| format!("cannot read {}: {error}", header.display()))?;
     let number = |part: &str| {

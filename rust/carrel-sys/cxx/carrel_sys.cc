@@ -20,8 +20,9 @@ namespace {
 
 }  // namespace
 
-/// 1 if `block` lies where this copy of carrel keeps live blocks, else 0. Any address will do, null
-/// and foreign ones included: nothing behind it is read.
+/// 1 if `block` lies in memory that this copy of carrel has cut into blocks, else 0: anywhere in a
+/// slab, or in the first 64 KiB of a large block; further inside one it is 0. Any address will
+/// do, null and foreign ones included: nothing behind it is read.
 extern "C" int carrel_sys_owns(const void* block) {
   if (!carrel::core::process_heap.ready()) return 0;
   return carrel::core::process_heap.map().class_of(block) != carrel::core::kNotOurs ? 1 : 0;

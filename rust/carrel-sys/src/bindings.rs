@@ -43,9 +43,10 @@ pub const KNOWS_OWNERS: bool = cfg!(not(carrel_installed));
 
 #[cfg(not(carrel_installed))]
 extern "C" {
-    /// 1 if `block` lies where this copy of carrel keeps blocks, else 0. Any address will do, null
-    /// and other allocators' included: nothing behind it is read. Always 0 with an installed
-    /// library, which has no such function; [`KNOWS_OWNERS`] is false then.
+    /// 1 if `block` is the address of a block of this copy of carrel, else 0. Any address will do,
+    /// null and other allocators' included: nothing behind it is read. 1 also for any address in a
+    /// slab of small blocks and in the first 64 KiB of a large block; 0 further inside one. Always
+    /// 0 with an installed library, which has no such function; [`KNOWS_OWNERS`] is false then.
     pub fn carrel_sys_owns(block: *const c_void) -> c_int;
 }
 

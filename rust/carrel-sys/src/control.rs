@@ -22,6 +22,10 @@ pub const CARREL_READ_ONLY: carrel_result = 5;
 pub const CARREL_TOO_SMALL: carrel_result = 6;
 /// Memory is exhausted.
 pub const CARREL_NO_MEMORY: carrel_result = 7;
+/// This build of the library, or the system, cannot do that.
+pub const CARREL_UNAVAILABLE: carrel_result = 8;
+/// A file could not be written; `errno` says why.
+pub const CARREL_IO_ERROR: carrel_result = 9;
 
 /// The process in numbers; sizes are in bytes, events are counted since the start.
 #[repr(C)]

@@ -50,6 +50,11 @@ mod control;
 #[cfg(carrel_supported)]
 pub use control::*;
 
+#[cfg(carrel_supported)]
+mod profile;
+#[cfg(carrel_supported)]
+pub use profile::*;
+
 #[cfg(all(carrel_supported, feature = "override"))]
 mod overrides;
 

@@ -1,20 +1,18 @@
 //! `Allocator` for `Carrel`: core's under the feature `nightly`, allocator-api2's under its own.
-//! The two traits have the same methods; one macro writes both, over any source of blocks.
+//! The two traits have the same methods; one macro writes both, over any source of blocks. Arenas
+//! use it too (heap/arena.rs).
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 
 use crate::Carrel;
-#[cfg(all(
-    not(miri),
-    target_os = "linux",
-    target_pointer_width = "64",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-use crate::{arena, Arena};
 
 /// A block for `layout`; for size 0 an aligned address that is never given back.
-fn take(source: &impl GlobalAlloc, layout: Layout, zeroed: bool) -> Option<NonNull<[u8]>> {
+pub(crate) fn take(
+    source: &impl GlobalAlloc,
+    layout: Layout,
+    zeroed: bool,
+) -> Option<NonNull<[u8]>> {
     let block = if layout.size() == 0 {
         ptr::without_provenance_mut(layout.align())
     } else {
@@ -32,7 +30,7 @@ fn take(source: &impl GlobalAlloc, layout: Layout, zeroed: bool) -> Option<NonNu
 
 /// # Safety
 /// As for `Allocator::deallocate`.
-unsafe fn give(source: &impl GlobalAlloc, block: NonNull<u8>, layout: Layout) {
+pub(crate) unsafe fn give(source: &impl GlobalAlloc, block: NonNull<u8>, layout: Layout) {
     if layout.size() != 0 {
         // SAFETY: a block that take() or resize() got from the source with this layout.
         unsafe { source.dealloc(block.as_ptr(), layout) };
@@ -43,7 +41,7 @@ unsafe fn give(source: &impl GlobalAlloc, block: NonNull<u8>, layout: Layout) {
 ///
 /// # Safety
 /// As for `Allocator::grow` and `Allocator::shrink`.
-unsafe fn resize(
+pub(crate) unsafe fn resize(
     source: &impl GlobalAlloc,
     block: NonNull<u8>,
     old: Layout,
@@ -68,16 +66,8 @@ fn carrel_source(carrel: &Carrel) -> Carrel {
     *carrel
 }
 
-#[cfg(all(
-    not(miri),
-    target_os = "linux",
-    target_pointer_width = "64",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-fn arena_source<'a>(arena: &&'a Arena) -> arena::Source<'a> {
-    arena::Source(arena)
-}
-
+/// Writes `Allocator` of the named crate for a type, with what leads from it to its blocks.
+/// Layout and NonNull are in scope where it is used.
 macro_rules! implement {
     ($($api:ident)::+, $allocator:ty, $source:expr) => {
         // SAFETY: blocks stay valid until they are given back, whatever happens to the value;
@@ -85,7 +75,7 @@ macro_rules! implement {
         unsafe impl $($api)::+::Allocator for $allocator {
             #[inline]
             fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, $($api)::+::AllocError> {
-                take(&$source(self), layout, false).ok_or($($api)::+::AllocError)
+                $crate::allocator::take(&$source(self), layout, false).ok_or($($api)::+::AllocError)
             }
 
             #[inline]
@@ -93,13 +83,13 @@ macro_rules! implement {
                 &self,
                 layout: Layout,
             ) -> Result<NonNull<[u8]>, $($api)::+::AllocError> {
-                take(&$source(self), layout, true).ok_or($($api)::+::AllocError)
+                $crate::allocator::take(&$source(self), layout, true).ok_or($($api)::+::AllocError)
             }
 
             #[inline]
             unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
                 // SAFETY: the caller's promises are the same, here and below.
-                unsafe { give(&$source(self), block, layout) }
+                unsafe { $crate::allocator::give(&$source(self), block, layout) }
             }
 
             #[inline]
@@ -110,7 +100,8 @@ macro_rules! implement {
                 new: Layout,
             ) -> Result<NonNull<[u8]>, $($api)::+::AllocError> {
                 // SAFETY: see deallocate.
-                unsafe { resize(&$source(self), block, old, new) }.ok_or($($api)::+::AllocError)
+                unsafe { $crate::allocator::resize(&$source(self), block, old, new) }
+                    .ok_or($($api)::+::AllocError)
             }
 
             #[inline]
@@ -121,7 +112,8 @@ macro_rules! implement {
                 new: Layout,
             ) -> Result<NonNull<[u8]>, $($api)::+::AllocError> {
                 // SAFETY: see deallocate.
-                unsafe { resize(&$source(self), block, old, new) }.ok_or($($api)::+::AllocError)
+                unsafe { $crate::allocator::resize(&$source(self), block, old, new) }
+                    .ok_or($($api)::+::AllocError)
             }
         }
     };
@@ -131,21 +123,3 @@ macro_rules! implement {
 implement!(allocator_api2::alloc, Carrel, carrel_source);
 #[cfg(feature = "nightly")]
 implement!(core::alloc, Carrel, carrel_source);
-
-#[cfg(all(
-    feature = "allocator-api2",
-    not(miri),
-    target_os = "linux",
-    target_pointer_width = "64",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-implement!(allocator_api2::alloc, &Arena, arena_source);
-
-#[cfg(all(
-    feature = "nightly",
-    not(miri),
-    target_os = "linux",
-    target_pointer_width = "64",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-implement!(core::alloc, &Arena, arena_source);

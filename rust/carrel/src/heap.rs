@@ -9,6 +9,15 @@ use core::ptr;
 
 use crate::{Carrel, OptionError};
 
+#[cfg(any(feature = "allocator-api2", feature = "nightly"))]
+mod arena;
+
+/// What there is only where carrel runs; part of the crate's own names.
+#[cfg(any(feature = "allocator-api2", feature = "nightly"))]
+pub mod arenas {
+    pub use super::arena::{Arena, ArenaStats};
+}
+
 /// What carrel_malloc and its like align to; the C API promises it.
 const PLAIN_ALIGN: usize = 16;
 

@@ -32,15 +32,8 @@
 #![no_std]
 
 #[cfg(any(feature = "allocator-api2", feature = "nightly"))]
+#[macro_use]
 mod allocator;
-#[cfg(all(
-    any(feature = "allocator-api2", feature = "nightly"),
-    not(miri),
-    target_os = "linux",
-    target_pointer_width = "64",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-mod arena;
 // The condition is carrel_sys::SUPPORTED's.
 #[cfg_attr(
     not(all(
@@ -60,15 +53,10 @@ use core::fmt;
 #[cfg(feature = "stats")]
 pub use stats::{stats, stats_text, Format, Stats};
 
-#[cfg(all(
-    any(feature = "allocator-api2", feature = "nightly"),
-    not(miri),
-    target_os = "linux",
-    target_pointer_width = "64",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-pub use arena::{Arena, ArenaStats};
 pub use carrel_sys::{SECURE, SUPPORTED};
+#[cfg(any(feature = "allocator-api2", feature = "nightly"))]
+#[allow(unused_imports)] // empty where carrel does not run
+pub use heap::arenas::*;
 
 /// The process's carrel heap as an allocator. Has no size; every value is the same heap.
 ///
@@ -123,9 +111,13 @@ pub fn version() -> &'static str {
     heap::version()
 }
 
-/// Whether `block` lies where carrel keeps blocks. Any address may be asked about, null and other
-/// allocators' included: nothing behind it is read. `None` where that cannot be told: with an
+/// Whether `block` is the address of a block of carrel's. Any address may be asked about, null and
+/// other allocators' included: nothing behind it is read. `None` where that cannot be told: with an
 /// installed library (`CARREL_LIB_DIR`), and on an unsupported target.
+///
+/// It is no question for addresses inside a block, nor whether a block is still live: `Some(true)`
+/// too for any address in a slab of small blocks and in the first 64 KiB of a large block, and
+/// `Some(false)` further inside one.
 ///
 /// ```
 /// let number = 5;

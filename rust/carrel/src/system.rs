@@ -8,6 +8,10 @@ use std::alloc::System;
 
 use crate::{Carrel, OptionError};
 
+/// No arenas here.
+#[cfg(any(feature = "allocator-api2", feature = "nightly"))]
+pub mod arenas {}
+
 // SAFETY: System is an allocator, and every call goes to it as it came.
 unsafe impl GlobalAlloc for Carrel {
     #[inline]

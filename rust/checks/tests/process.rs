@@ -13,10 +13,16 @@ static GLOBAL: Carrel = Carrel;
 
 #[test]
 fn the_global_allocator_is_carrel() {
+    assert_eq!(carrel::SECURE, cfg!(feature = "secure"));
     let text = String::from("on carrel's heap");
     assert_eq!(carrel::owns(text.as_ptr()), Some(true));
     let large = vec![1u8; 10 << 20];
     assert_eq!(carrel::owns(large.as_ptr()), Some(true));
+    assert_eq!(
+        carrel::owns(&raw const large[100_000]),
+        Some(false),
+        "as documented: only its start"
+    );
     let on_the_stack = 1;
     assert_eq!(carrel::owns(&raw const on_the_stack as *const u8), Some(false));
     assert_eq!(carrel::owns(std::ptr::null()), Some(false));

@@ -324,6 +324,11 @@ bool FakeOs::unfence(void* p, std::size_t bytes) {
   return true;
 }
 
+const char* FakeOs::alone_flag() {
+  static constexpr char kNeverAlone = 0;
+  return &kNeverAlone;
+}
+
 std::uint64_t FakeOs::random_word() {
   static std::atomic<std::uint64_t> calls{1};
   return calls.fetch_add(1) * 0x9E3779B97F4A7C15;

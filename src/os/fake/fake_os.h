@@ -69,6 +69,7 @@ struct FakeOsSettings {
   bool refuse_move_pages = false;  // as before Linux 5.7
   bool refuse_fresh_pages = false;
   bool refuse_fences = false;
+  bool memory_is_short = false;
   bool refuse_threads = false;
   bool has_huge_pages = false;  // collapse_dense() works, with huge pages of 2 MiB
 
@@ -97,6 +98,8 @@ struct FakeOs {
   static bool collapse_dense(void* p, std::size_t bytes);
   static bool fence(void* p, std::size_t bytes);
   static bool unfence(void* p, std::size_t bytes);
+  static bool memory_is_short() { return settings.memory_is_short; }
+  static const char* alone_flag();
   static std::uint64_t random_word();
   static void wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
                    std::uint32_t timeout_ms);

@@ -1,4 +1,5 @@
-// Memory that cannot be touched, and randomness, on Linux. For hardened builds.
+// Memory that cannot be touched, randomness, and whether there are other threads, on Linux. For
+// hardened builds.
 #include <linux/random.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -13,6 +14,10 @@
 #define MADV_GUARD_INSTALL 102  // Linux 6.13
 #define MADV_GUARD_REMOVE 103
 #endif
+
+// glibc's since 2.32: cleared before a second thread is started. Elsewhere absent. Under a name of
+// its own, as the C++ library's headers may declare it too.
+extern "C" const char libc_single_threaded __asm__("__libc_single_threaded") __attribute__((weak));
 
 namespace carrel::core {
 namespace {
@@ -47,6 +52,11 @@ bool LinuxOs::unfence(void* p, std::size_t bytes) {
   const bool removed = !is_error(call(SYS_madvise, p, bytes, MADV_GUARD_REMOVE));
   if (removed && !protection_used.load(std::memory_order_relaxed)) return true;
   return !is_error(call(SYS_mprotect, p, bytes, PROT_READ | PROT_WRITE));
+}
+
+const char* LinuxOs::alone_flag() {
+  static constexpr char kNeverAlone = 0;
+  return &libc_single_threaded == nullptr ? &kNeverAlone : &libc_single_threaded;
 }
 
 std::uint64_t LinuxOs::random_word() {

@@ -8,6 +8,17 @@
 
 namespace carrel::core {
 
+/// A mapped file with code; `path` is not terminated.
+struct LinuxCodeMapping {
+  std::uintptr_t start;
+  std::uintptr_t end;
+  std::uint64_t offset;
+  const char* path;
+  std::size_t path_size;
+  const unsigned char* build_id;  // null if it has none
+  std::size_t build_id_size;
+};
+
 struct LinuxOs {
   static std::size_t page_bytes();
   static std::uint32_t cpu_count();
@@ -25,11 +36,27 @@ struct LinuxOs {
   static bool collapse_dense(void* p, std::size_t bytes);
   static bool fence(void* p, std::size_t bytes);
   static bool unfence(void* p, std::size_t bytes);
+  static bool memory_is_short();
+  static const char* alone_flag();
   static std::uint64_t random_word();
-
-  /// Bytes of the range that are in memory now, as the kernel says; only for statistics, and
-  /// not part of the contract. 0 where it does not say.
   static std::size_t resident_bytes(const void* p, std::size_t bytes);
+
+  // For heap profiles, and not part of the contract either.
+
+  /// May allocate. False where there is no unwinder.
+  static bool load_unwinder();
+  /// Return addresses of the calling thread's stack, innermost first; returns how many. None until
+  /// load_unwinder() has succeeded.
+  static std::size_t stack_trace(const void** frames, std::size_t capacity);
+  /// In rising order of addresses.
+  static void for_each_code_mapping(void (*visit)(void* context, const LinuxCodeMapping& mapping),
+                                    void* context);
+  /// These return a file's number or 0, or an error number as a negative value.
+  static long create_file(const char* path);
+  static long write_file(long file, const void* data, std::size_t size);
+  static long close_file(long file);
+  static std::uint64_t process_id();
+  static std::uint64_t wall_clock_ns();
 
   static void wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
                    std::uint32_t timeout_ms);

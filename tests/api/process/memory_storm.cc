@@ -44,6 +44,7 @@ std::size_t some_size(std::uint64_t random) {
 struct Shared {
   std::atomic<int> ready{0};  // threads; starting one allocates, so all start before the storm
   std::atomic<bool> stop{false};
+  std::atomic<int> done{0};  // threads that will free no more
   std::atomic<long> refused{0};
   std::atomic<long> served{0};
   std::atomic<char*> table[256] = {};
@@ -79,6 +80,8 @@ void storm(Shared& shared, std::uint64_t state) {
   }
   for (char* block : kept) free(block);
   for (auto& entry : shared.table) free(entry.exchange(nullptr));
+  ++shared.done;
+  while (shared.done < kThreads) sched_yield();  // one may be about to free a block of this arena
   carrel_arena_destroy(arena);
 }
 

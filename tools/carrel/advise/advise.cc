@@ -5,10 +5,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstdlib>
-#include <cstring>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <system_error>
@@ -18,6 +16,7 @@
 #include "advise/gather.h"
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "base/temporary.h"
 #include "compare/table.h"
 #include "compare/trials.h"
 #include "launch/preflight.h"
@@ -35,43 +34,6 @@ constexpr int kReplayRuns = 3;
 constexpr std::size_t kMostCompared = 3;  // beside the baseline
 constexpr double kTail = 0.999;           // the latency that goal tail compares is below it
 
-// The folder that was asked for, or one that goes away.
-class Folder {
- public:
-  explicit Folder(const std::string& wanted) : kept_(!wanted.empty()) {
-    std::error_code error;
-    if (kept_) {
-      path_ = wanted;
-      std::filesystem::create_directories(path_, error);
-      if (error) {
-        throw UserError("cannot make {}: {}; choose another folder with -o", wanted,
-                        error.message());
-      }
-      return;
-    }
-    std::string name =
-        (std::filesystem::temp_directory_path(error) / "carrel-advise-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) {
-      throw UserError("cannot make {}: {}; set TMPDIR to a folder with room", name,
-                      std::strerror(errno));
-    }
-    path_ = name;
-  }
-  ~Folder() {
-    std::error_code error;
-    if (!kept_) std::filesystem::remove_all(path_, error);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-  bool kept() const { return kept_; }
-
- private:
-  bool kept_;
-  std::filesystem::path path_;
-};
-
 int runs_for(double seconds_a_run, std::size_t allocators) {
   const double rounds =
       kCompareSeconds / std::max(0.01, seconds_a_run * static_cast<double>(allocators + 1));
@@ -80,7 +42,8 @@ int runs_for(double seconds_a_run, std::size_t allocators) {
 
 class Advice {
  public:
-  explicit Advice(const AdviseOptions& options) : options_(options), folder_(options.folder) {}
+  explicit Advice(const AdviseOptions& options)
+      : options_(options), folder_(options.folder, "advise") {}
 
   Json take() {
     if (!options_.trace.empty()) return take_trace();
@@ -107,7 +70,8 @@ class Advice {
     say("reading the trace");
     document_ = analyse(reader, trace_);
     check_interrupt();
-    name_baseline();
+    if (options_.allocators.empty()) name_recorded(reader.info().allocator);
+    keep();
     predict();
     return finish();
   }
@@ -123,8 +87,13 @@ class Advice {
       verdict["headline"] = "Inconclusive: interrupted before the program itself was compared. " +
                             verdict.value("headline", "");
     }
-    if (folder_.kept()) write_document(document_, folder_.path() / kDocumentFile);
+    keep();
     return document_;
+  }
+
+  // After each step, so that whatever stops the next leaves what there is.
+  void keep() const {
+    if (folder_.kept()) write_document(document_, folder_.path() / kDocumentFile);
   }
 
   void say(const std::string& line) const {
@@ -145,20 +114,38 @@ class Advice {
     Gathered gathered = gather(gather_options);
     document_ = std::move(gathered.document);
     trace_ = gathered.trace;
-    check_interrupt();
-    name_baseline();
+    name_baseline(TraceReader(trace_).info().allocator);
     add_ceiling(document_, *ceiling_, allocators_.front().name);
+    keep();
+    check_interrupt();
   }
 
-  // The program may bring an allocator along: then "nothing preloaded" is not the system's.
-  void name_baseline() {
-    const std::string found =
-        document_.at("provenance").at("allocator").value("name", allocators_.front().name);
-    if (allocators_.front().is_system() && found != allocators_.front().name) {
-      say(fmt::format("the program brings {} along: that is the baseline", found));
-      std::erase_if(allocators_, [&](const Allocator& a) { return a.name == found; });
-      allocators_.front().name = found;
+  // The program may bring an allocator along: then "nothing preloaded" is not the system's. A
+  // replay does not bring it along: there it is preloaded like any other.
+  void name_baseline(const LibraryInfo& found) {
+    if (!allocators_.front().is_system() || found.name == allocators_.front().name) return;
+    say(fmt::format("the program brings {} along: that is the baseline", found.name));
+    std::erase_if(allocators_, [&](const Allocator& a) { return a.name == found.name; });
+    if (allocators_.empty() || !allocators_.front().is_system()) {
+      allocators_.insert(allocators_.begin(), Allocator{});
     }
+    allocators_.front().name = found.name;
+    brought_along_ = found;
+  }
+
+  // A trace's baseline is what it was recorded on, from the file that it names.
+  void name_recorded(const LibraryInfo& found) {
+    if (found.name == allocators_.front().name) return;
+    std::error_code error;
+    if (found.path.empty() || !std::filesystem::exists(found.path, error)) {
+      throw UserError(
+          "the trace was recorded on {}, which is not at {} here; name the baseline first in "
+          "--alloc, such as {}=PATH,glibc",
+          found.name, found.path.empty() ? "a known place" : found.path, found.name);
+    }
+    say(fmt::format("the trace was recorded on {}: that is the baseline", found.name));
+    std::erase_if(allocators_, [&](const Allocator& a) { return a.name == found.name; });
+    allocators_.insert(allocators_.begin(), {found.name, found.path});
   }
 
   void check_interrupt() const {
@@ -175,6 +162,7 @@ class Advice {
     ReplayOptions replay_options;
     replay_options.trace = trace_;
     replay_options.allocators = allocators_;
+    if (brought_along_) replay_options.allocators.front().library = brought_along_->path;
     replay_options.runs = kReplayRuns;
     say(fmt::format("replaying the trace on {} allocators, {} times each", allocators_.size(),
                     kReplayRuns));
@@ -191,6 +179,7 @@ class Advice {
       document_["latency"]["curves"].push_back(std::move(curve));
     }
     if (results.faithful) keep_promising(results);
+    keep();
   }
 
   // Real runs cost time: the baseline and the few that did best.
@@ -199,8 +188,10 @@ class Advice {
     std::vector<std::pair<double, std::string>> order;
     for (std::size_t i = 1; i < results.allocators.size(); ++i) {
       const ReplayedAllocator& one = results.allocators[i];
-      const double ratio = results.ratio(one, metric).median;
-      if (one.failed.empty() && ratio > 0) order.emplace_back(ratio, one.allocator.name);
+      if (!one.failed.empty()) continue;
+      if (const auto ratio = results.ratio(one, metric)) {
+        order.emplace_back(ratio->median, one.allocator.name);
+      }
     }
     std::sort(order.begin(), order.end());
     if (order.size() > kMostCompared) order.resize(kMostCompared);
@@ -236,16 +227,24 @@ class Advice {
                     trials.runs));
     const TrialResults results = run_trials(trials);
     stopped_ = results.stopped;
-    if (results.runs > 0) document_["comparison"] = results.json();
+    if (results.runs == 0) return;
+    document_["comparison"] = results.json();
+    if (brought_along_) {
+      Json& baseline = document_["comparison"]["allocators"][0];
+      baseline["path"] = brought_along_->path;
+      baseline["version"] = brought_along_->version;
+      baseline["build_id"] = brought_along_->build_id;
+    }
   }
 
   const AdviseOptions& options_;
-  Folder folder_;
+  OutputFolder folder_;
   std::vector<Allocator> allocators_;
   RunOptions run_;
   std::filesystem::path trace_;
   Json document_;
   std::optional<Ceiling> ceiling_;
+  std::optional<LibraryInfo> brought_along_;  // by the program itself
   bool stopped_ = false;
 };
 

@@ -50,7 +50,7 @@ class Muted {
 };
 
 Json curve(const std::string& allocator, const char* operation,
-           const std::array<std::uint64_t, gauge::kLatencyClasses>& classes) {
+           const std::array<std::uint64_t, kLatencyClasses>& classes) {
   Json ns = Json::array();
   for (const double quantile : kQuantiles) ns.push_back(latency_quantile(classes, quantile));
   return {{"allocator", allocator}, {"operation", operation}, {"ns", ns}};
@@ -91,6 +91,8 @@ Gathered gather(const GatherOptions& options) {
     if (options.say) options.say(line);
   }
   if (result.processes.empty()) {
+    if (!result.stopped_why.empty())
+      throw UserError("nothing was recorded: {}", result.stopped_why);
     throw UserError("the program never loaded the recording library; carrel doctor -- {} says why",
                     options.command.front());
   }
@@ -103,7 +105,9 @@ Gathered gather(const GatherOptions& options) {
   }
   const std::filesystem::path trace = keep_only(result, *busiest, record_options.output);
   TraceReader reader(trace);
-  return {analyse(reader, trace), trace};
+  Gathered gathered{analyse(reader, trace), trace};
+  note_ending(gathered.document["program"], result.exit_code, result.exit_signal);
+  return gathered;
 }
 
 void add_ceiling(Json& document, const Ceiling& ceiling, const std::string& allocator) {

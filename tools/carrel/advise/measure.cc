@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -61,7 +60,7 @@ Ceiling settle(const gauge::Counters& counters, double cpu_s, int runs) {
   const double tolerance = ceiling.timed_error + 0.02;
   ceiling.agree = ceiling.by_samples && ceiling.timed_share >= sampled.low - tolerance &&
                   ceiling.timed_share <= sampled.high + tolerance;
-  for (std::size_t i = 0; i < gauge::kLatencyClasses; ++i) {
+  for (std::size_t i = 0; i < kLatencyClasses; ++i) {
     ceiling.allocation_ns[i] = counters.allocation_ns[i];
     ceiling.free_ns[i] = counters.free_ns[i];
   }
@@ -71,31 +70,26 @@ Ceiling settle(const gauge::Counters& counters, double cpu_s, int runs) {
 }  // namespace
 
 GaugeFile::GaugeFile() {
-  const char* folder = std::getenv("TMPDIR");
-  path_ = std::string(folder != nullptr ? folder : "/tmp") + "/carrel-gauge-XXXXXX";
-  const int file = mkostemp(path_.data(), O_CLOEXEC);
+  const int file = open(file_.path().c_str(), O_RDWR | O_CLOEXEC);
   if (file < 0 || ftruncate(file, sizeof(gauge::Counters)) != 0) {
-    throw UserError("cannot make {}: {}; set TMPDIR to a folder with room", path_,
+    throw UserError("cannot size {}: {}; set TMPDIR to a folder with room", file_.path().string(),
                     std::strerror(errno));
   }
   void* place = mmap(nullptr, sizeof(gauge::Counters), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   close(file);
   if (place == MAP_FAILED) {
-    unlink(path_.c_str());
-    throw UserError("cannot map {}: {}; free some memory", path_, std::strerror(errno));
+    throw UserError("cannot map {}: {}; free some memory", file_.path().string(),
+                    std::strerror(errno));
   }
   counters_ = static_cast<gauge::Counters*>(place);
   reset();
 }
 
-GaugeFile::~GaugeFile() {
-  munmap(counters_, sizeof(gauge::Counters));
-  unlink(path_.c_str());
-}
+GaugeFile::~GaugeFile() { munmap(counters_, sizeof(gauge::Counters)); }
 
 void GaugeFile::prepare(RunOptions& options) const {
   options.in_front.insert(options.in_front.begin(), own_file("libcarrel-gauge.so"));
-  options.environment.push_back(fmt::format("{}={}", gauge::kEnvironment, path_));
+  options.environment.push_back(fmt::format("{}={}", gauge::kEnvironment, file_.path().string()));
 }
 
 // Between runs: no process counts into it.
@@ -106,7 +100,7 @@ void GaugeFile::reset() {
 }
 
 double GaugeFile::allocation_quantile(double share) const {
-  std::array<std::uint64_t, gauge::kLatencyClasses> classes{};
+  std::array<std::uint64_t, kLatencyClasses> classes{};
   for (std::size_t i = 0; i < classes.size(); ++i) classes[i] = counters_->allocation_ns[i];
   return latency_quantile(classes, share);
 }
@@ -155,8 +149,7 @@ Ceiling measure_ceiling(const Allocator& allocator, const RunOptions& options, i
   return settle(counters, cpu_s, runs);
 }
 
-double latency_quantile(const std::array<std::uint64_t, gauge::kLatencyClasses>& classes,
-                        double share) {
+double latency_quantile(const std::array<std::uint64_t, kLatencyClasses>& classes, double share) {
   std::uint64_t all = 0;
   for (const std::uint64_t count : classes) all += count;
   if (all == 0) return 0;
@@ -166,8 +159,8 @@ double latency_quantile(const std::array<std::uint64_t, gauge::kLatencyClasses>&
     below += classes[i];
     if (below >= wanted) {
       // The middle of the class.
-      const auto low = static_cast<double>(gauge::latency_floor(i));
-      const auto high = static_cast<double>(gauge::latency_floor(i + 1));
+      const auto low = static_cast<double>(latency_floor(i));
+      const auto high = static_cast<double>(latency_floor(i + 1));
       return (low + high) / 2;
     }
   }

@@ -6,9 +6,9 @@
 #include <array>
 #include <cstdint>
 #include <nlohmann/json.hpp>
-#include <string>
 
 #include "advise/gauge/counters.h"
+#include "base/temporary.h"
 #include "compare/program.h"
 #include "compare/statistics.h"
 
@@ -29,8 +29,8 @@ struct Ceiling {
   bool agree = false;      // the two measures
   std::uint64_t processes = 0;
   int runs = 0;
-  std::array<std::uint64_t, gauge::kLatencyClasses> allocation_ns{};
-  std::array<std::uint64_t, gauge::kLatencyClasses> free_ns{};
+  std::array<std::uint64_t, kLatencyClasses> allocation_ns{};
+  std::array<std::uint64_t, kLatencyClasses> free_ns{};
 
   nlohmann::ordered_json json() const;  // the section `cpu` of the analysis document
 };
@@ -51,7 +51,7 @@ class GaugeFile {
   double allocation_quantile(double share) const;
 
  private:
-  std::string path_;
+  TemporaryFile file_{"gauge"};
   gauge::Counters* counters_ = nullptr;
 };
 
@@ -61,7 +61,6 @@ class GaugeFile {
 Ceiling measure_ceiling(const Allocator& allocator, const RunOptions& options, int most_runs);
 
 // The latency below which `share` of the timed calls stay, in ns; 0 when there are none.
-double latency_quantile(const std::array<std::uint64_t, gauge::kLatencyClasses>& classes,
-                        double share);
+double latency_quantile(const std::array<std::uint64_t, kLatencyClasses>& classes, double share);
 
 }  // namespace carrel::tools

@@ -122,6 +122,11 @@ class Decision {
   }
 
   Json take() {
+    if (const std::string failed = document_.at("program").value("failed", ""); !failed.empty()) {
+      doubts_.push_back(fmt::format(
+          "the program {} when it was recorded: see that it does its work under carrel run first",
+          failed));
+    }
     if (document_.contains("cpu")) note_ceiling();
     const bool real = document_.contains("comparison");
     const bool replayed = document_.contains("replay");
@@ -265,7 +270,14 @@ class Decision {
   }
 
   bool too_dear(const Candidate& candidate) const {
-    return candidate.other && candidate.other->low > 1 + options_.max_cost;
+    return candidate.other && candidate.other->median > 1 + options_.max_cost;
+  }
+
+  // Whether it may gain min_gain for all that was measured: by the end of its interval, or where
+  // the noise of the machine is wider, by that.
+  bool may_gain(const Candidate& candidate) const {
+    const double reach = std::min(candidate.ratio.low, candidate.ratio.median - field_->noise);
+    return 1 - reach >= options_.min_gain;
   }
 
   bool qualifies(const Candidate& candidate) const {
@@ -350,15 +362,16 @@ class Decision {
   Json stay() {
     const Candidate& best = field_->candidates.front();
     note_candidate(best);
-    // A gain that the intervals or the noise drown is unknown, not absent.
-    const bool drowned = best.gain() >= options_.min_gain && !qualifies(best);
-    const bool blind = field_->noise > options_.min_gain;
-    if (drowned || blind) {
+    // A gain that the intervals or the noise drown is unknown, not absent, whoever's it is. What
+    // costs too much is out of the question either way.
+    for (const Candidate& candidate : field_->candidates) {
+      if (too_dear(candidate) || !may_gain(candidate)) continue;
       return settle(
           kExitInconclusive,
-          fmt::format("the machine's noise of {} hides a gain of {}; run it longer, more often "
-                      "(--runs) or on a quieter machine",
-                      percent(field_->noise), percent(options_.min_gain)));
+          fmt::format("{} at {} may gain {} and may not, the machine's noise is {}; run it longer, "
+                      "more often (--runs) or on a quieter machine",
+                      candidate.name, ratio_words(candidate.ratio), percent(options_.min_gain),
+                      percent(field_->noise)));
     }
     action_ = kExitKeep;
     kind_ = "default: no other is better by enough";

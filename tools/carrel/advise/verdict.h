@@ -6,10 +6,10 @@
 //   2. hardened asked: the hardened allocator among those measured, with its price named.
 //   3. An allocator qualifies when its median ratio gains at least min_gain, its whole interval is
 //      below 1, the gain exceeds the noise of A/A, and it doesn't cost more than max_cost of the
-//      other resource (memory for cpu and tail, CPU for rss).
+//      other resource (memory for cpu and tail, CPU for rss) by the median.
 //   4. Among those within the best one's interval, the smallest in the other resource: switch.
-//   5. None qualifies: keep when the measurement could have seen a gain of min_gain, else
-//      inconclusive.
+//   5. None qualifies: keep when a gain of min_gain lies outside every other's interval and noise,
+//      those that cost too much apart; else inconclusive.
 // Measured on the program itself where that was done; from the replay alone only when it was
 // faithful.
 #pragma once

@@ -45,12 +45,14 @@ std::string utc(std::int64_t unix_ns) {
 }
 
 Json program_section(const TraceInfo& info) {
-  return {{"command", info.command},
-          {"executable", info.executable},
-          {"seconds", seconds(info.duration_ns)},
-          {"cpu_s", info.user_seconds + info.system_seconds},
-          {"exit", exit_words(info)},
-          {"threads", info.threads}};
+  Json out = {{"command", info.command},
+              {"executable", info.executable},
+              {"seconds", seconds(info.duration_ns)},
+              {"cpu_s", info.user_seconds + info.system_seconds},
+              {"exit", exit_words(info)},
+              {"threads", info.threads}};
+  note_ending(out, info.exit_code, info.exit_signal);
+  return out;
 }
 
 std::string trace_note(const TraceInfo& info, const ReadNotes& notes, bool stopped) {
@@ -84,6 +86,7 @@ Json provenance_section(const TraceInfo& info, const ReadNotes& notes,
            {{"path", trace.filename().string()},
             {"events", info.events},
             {"bytes", info.file_size},
+            {"stack_interval", info.stack_interval},
             {"complete", info.complete && !info.truncated && !stopped},
             {"note", trace_note(info, notes, stopped)}}}};
 }
@@ -225,12 +228,20 @@ Json stacks_section(TraceReader& reader, const Analyzer& analyzer) {
 
 }  // namespace
 
+void note_ending(Json& program, int exit_code, int exit_signal) {
+  TraceInfo ending;
+  ending.exit_code = exit_code;
+  ending.exit_signal = exit_signal;
+  if (exit_code > 0 || exit_signal != 0) program["failed"] = exit_words(ending);
+}
+
 Json analyse(TraceReader& reader, const std::filesystem::path& trace) {
   reader.rewind();
   const TraceInfo& info = reader.info();
   Analyzer analyzer(info.stack_interval);
   bool stopped = false;
   {
+    const InterruptibleStep step;
     Progress progress("reading events", static_cast<double>(info.events));
     Event event;
     std::uint64_t count = 0;
@@ -238,7 +249,7 @@ Json analyse(TraceReader& reader, const std::filesystem::path& trace) {
       analyzer.add(event);
       if (++count % kEventsBetweenLooks == 0) {
         progress.at(static_cast<double>(count));
-        stopped = interrupted();
+        stopped = step.interrupted();
         if (stopped) break;
       }
     }

@@ -20,6 +20,10 @@ inline constexpr const char* kDocumentFile = "profile.json";  // in the folder o
 // interrupted, the document covers what was read and says so in provenance.trace.note.
 Json analyse(TraceReader& reader, const std::filesystem::path& trace);
 
+// Marks a program's section with its failure, if it did fail. Of several processes the one that was
+// started counts, whichever is analysed.
+void note_ending(Json& program, int exit_code, int exit_signal);
+
 // `place` is a document or the folder that holds one. Throws UserError when there is none, when it
 // is no such document, or of a version this program doesn't know.
 Json read_document(const std::filesystem::path& place);

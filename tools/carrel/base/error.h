@@ -1,5 +1,6 @@
 // UserError: what went wrong, in one line that ends with what to do next. main() prints it after
-// "carrel: " and exits with status 1; nothing else catches it. Mistakes of ours are not UserErrors.
+// "carrel: " and exits with status 1, or 2 for a UsageError: the command line itself is wrong.
+// Mistakes of ours are not UserErrors.
 #pragma once
 
 #include <fmt/format.h>
@@ -17,6 +18,11 @@ class UserError : public std::runtime_error {
   template <typename... Arguments>
   explicit UserError(fmt::format_string<Arguments...> format, Arguments&&... arguments)
       : std::runtime_error(fmt::format(format, std::forward<Arguments>(arguments)...)) {}
+};
+
+class UsageError : public UserError {
+ public:
+  using UserError::UserError;
 };
 
 }  // namespace carrel::tools

@@ -10,14 +10,19 @@ namespace carrel::tools {
 namespace {
 
 volatile std::sig_atomic_t caught = 0;
+volatile std::sig_atomic_t wishes = 0;
+volatile std::sig_atomic_t borne = 1;  // the next wish beyond so many ends the process
 volatile std::time_t caught_at = 0;
 
 void on_signal(int number) {
   // The same wish may come twice at once, to the process and to its group.
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
-  if (caught == 0) caught_at = now.tv_sec;
-  if (caught != 0 && now.tv_sec - caught_at >= 1) {
+  if (wishes == 0 || now.tv_sec - caught_at >= 1) {
+    caught_at = now.tv_sec;
+    wishes = wishes + 1;
+  }
+  if (wishes > borne) {
     std::signal(number, SIG_DFL);
     std::raise(number);
   }
@@ -38,5 +43,9 @@ void catch_interrupts() {
 bool interrupted() { return caught != 0; }
 
 int interrupt_signal() { return caught; }
+
+InterruptibleStep::InterruptibleStep() : before_(wishes) { borne = before_ + 1; }
+
+bool InterruptibleStep::interrupted() const { return wishes != before_; }
 
 }  // namespace carrel::tools

@@ -43,7 +43,7 @@ double parse_share(const std::string& text) {
   const bool is_percent = used + 1 == text.size() && text.back() == '%';
   if (is_percent) value /= 100;
   if (used == 0 || (!is_percent && used != text.size()) || !(value >= 0 && value < 1)) {
-    throw UserError("--min-gain {}: give a percentage from 0% to 99%, such as 3%", text);
+    throw UsageError("--min-gain {}: give a percentage from 0% to 99%, such as 3%", text);
   }
   return value;
 }
@@ -64,8 +64,13 @@ int run(Options& options) {
     document = read_document(options.document);
     document["verdict"] = decide(document, advise_options.verdict);
   } else {
-    // One word that names a file is a trace unless it can be run.
+    // A program whose name ends like a trace's must be given with an argument.
     if (advise_options.command.size() == 1 && advise_options.command[0].ends_with(".crl")) {
+      if (advise_options.verdict.goal == Goal::kTail) {
+        throw UsageError(
+            "--goal tail needs real runs, a trace has none; give the program after --, or ask for "
+            "cpu or rss");
+      }
       advise_options.trace = advise_options.command[0];
       advise_options.command.clear();
     }
@@ -107,7 +112,7 @@ RunFunction setup(CLI::App& command) {
   options->words = &program_argument(command, /*required=*/false);
   return [options] {
     if (options->words->empty() && options->document.empty()) {
-      throw UserError("give the program after --, or a trace, or --from DOCUMENT");
+      throw UsageError("give the program after --, or a trace, or --from DOCUMENT");
     }
     return run(*options);
   };

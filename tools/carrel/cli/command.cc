@@ -50,7 +50,7 @@ std::uint64_t parse_bytes(const std::string& text) {
   if (unit == "G" || unit == "g") shift = 30;
   if (error != std::errc{} || (shift == 0 && !unit.empty()) ||
       value > (~std::uint64_t{0} >> shift)) {
-    throw UserError("'{}' is no size; write a number of bytes, or 64K, 100M, 2G", text);
+    throw UsageError("'{}' is no size; write a number of bytes, or 64K, 100M, 2G", text);
   }
   return value << shift;
 }

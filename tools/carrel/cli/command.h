@@ -44,7 +44,7 @@ struct Registration {
 // vector lives as long as the program. `required` false allows none at all.
 std::vector<std::string>& program_argument(CLI::App& command, bool required = true);
 
-// "512K", "2G", "1000": bytes, in powers of 1024. Throws UserError.
+// "512K", "2G", "1000": bytes, in powers of 1024. Throws UsageError.
 std::uint64_t parse_bytes(const std::string& text);
 
 }  // namespace carrel::tools

@@ -3,10 +3,11 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <cctype>
+#include <charconv>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <system_error>
 
 #include "base/error.h"
 #include "cli/command.h"
@@ -32,9 +33,16 @@ struct Finding {
   std::string advice;
 };
 
-bool is_number(const std::string& word) {
-  return !word.empty() && std::all_of(word.begin(), word.end(),
-                                      [](unsigned char c) { return std::isdigit(c) != 0; });
+// A word of digits alone is a process. Throws UsageError when no process can have that number.
+std::optional<pid_t> process_id(const std::string& word) {
+  pid_t pid = 0;
+  const char* const end = word.data() + word.size();
+  const auto [rest, error] = std::from_chars(word.data(), end, pid);
+  if (rest != end || word.starts_with('-')) return std::nullopt;
+  if (error != std::errc{} || pid == 0) {
+    throw UsageError("{} is no process's number; ps shows them", word);
+  }
+  return pid;
 }
 
 // Why `allocator` doesn't serve a program that loads libraries like any other.
@@ -141,9 +149,8 @@ void print(const Finding& finding, bool json) {
 
 int run(const Options& options) {
   const std::vector<std::string>& command = *options.command;
-  const Finding finding = command.size() == 1 && is_number(command[0])
-                              ? look_at_process(static_cast<pid_t>(std::stol(command[0])), options)
-                              : look_at_program(command, options);
+  const auto pid = command.size() == 1 ? process_id(command[0]) : std::nullopt;
+  const Finding finding = pid ? look_at_process(*pid, options) : look_at_program(command, options);
   print(finding, options.json);
   return finding.served ? kExitOk : kExitFailure;
 }

@@ -20,6 +20,7 @@ struct Options {
   bool pprof = false;
   bool speedscope = false;
   bool folded = false;
+  bool massif = false;
   bool json = false;
 };
 
@@ -32,12 +33,13 @@ int run(const Options& options) {
     text = export_speedscope(document);
   } else if (options.folded) {
     text = export_folded(document, options.measure);
+  } else if (options.massif) {
+    text = export_massif(document);
   } else {
     text = document.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
   }
   if (options.output.empty() || options.output == "-") {
     std::fwrite(text.data(), 1, text.size(), stdout);
-    if (std::fflush(stdout) != 0) throw UserError("cannot write to standard output; is it closed?");
   } else {
     write_file(text, options.output);
   }
@@ -51,20 +53,23 @@ RunFunction setup(CLI::App& command) {
   auto* formats = command.add_option_group("format");
   formats->add_flag("--pprof", options->pprof, "google/pprof's protocol buffers, not compressed");
   formats->add_flag("--speedscope", options->speedscope, "JSON for speedscope");
-  formats->add_flag("--folded", options->folded, "one line a stack: a;b;c NUMBER");
+  CLI::Option* folded =
+      formats->add_flag("--folded", options->folded, "one line a stack: a;b;c NUMBER");
+  formats->add_flag("--massif", options->massif, "massif's format: ms_print shows the peak's tree");
   formats->add_flag("--json", options->json, "the analysis document as it is");
   formats->require_option(1);
   command
       .add_option("--measure", options->measure,
                   "for --folded: bytes, allocations, peak_bytes, leaked_bytes, temporary")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->needs(folded);
   command.add_option("-o,--output", options->output,
                      "the file to write; standard output if absent");
   return [options] { return run(*options); };
 }
 
 const Registration kRegistration{
-    {90, "export", "write call sites for pprof, speedscope or flame graph scripts",
+    {90, "export", "write call sites for pprof, speedscope, massif or flame graph scripts",
      "carrel export profile --speedscope -o profile.speedscope.json", setup}};
 
 }  // namespace

@@ -4,12 +4,12 @@
 #include <filesystem>
 #include <memory>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "advise/gather.h"
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "base/temporary.h"
 #include "cli/command.h"
 #include "launch/preflight.h"
 
@@ -27,23 +27,15 @@ struct Options {
   bool json = false;
 };
 
-void make_folder(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) {
-    throw UserError("cannot make {}: {}; choose another folder with -o", folder, error.message());
-  }
-}
-
 int run(const Options& options) {
   require_preloadable(preflight(*options.command));
   catch_interrupts();
-  make_folder(options.folder);
+  const OutputFolder folder(options.folder, "profile");
   const auto say = [](const std::string& line) { fmt::print(stderr, "carrel: {}\n", line); };
   GatherOptions gather_options;
   gather_options.command = *options.command;
   gather_options.allocator = parse_allocator(options.allocator);
-  gather_options.folder = options.folder;
+  gather_options.folder = folder.path();
   gather_options.max_disk = parse_bytes(options.max_disk);
   gather_options.stack_interval = parse_bytes(options.stack_interval);
   gather_options.say = say;
@@ -61,7 +53,7 @@ int run(const Options& options) {
     add_ceiling(gathered.document, *ceiling,
                 gathered.document.at("provenance").at("allocator").value("name", "?"));
   }
-  const std::filesystem::path file = std::filesystem::path(options.folder) / kDocumentFile;
+  const std::filesystem::path file = folder.path() / kDocumentFile;
   write_document(gathered.document, file);
   if (options.json) {
     fmt::print("{}\n", gathered.document.dump(1, ' ', false, Json::error_handler_t::replace));

@@ -91,6 +91,8 @@ int run(const Options& options) {
     print(result);
   }
   if (result.processes.empty()) {
+    if (!result.stopped_why.empty())
+      throw UserError("nothing was recorded: {}", result.stopped_why);
     throw UserError("the program never loaded the recording library; carrel doctor -- {} says why",
                     options.command->front());
   }

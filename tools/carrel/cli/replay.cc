@@ -26,14 +26,15 @@ struct Options {
 std::string cell(const ReplayResults& results, const ReplayedAllocator& one, const char* metric,
                  double unit) {
   const Interval value = results.value(one, metric);
-  const Interval ratio = results.ratio(one, metric);
-  if (&one == &results.allocators.front() || ratio.median == 0) {
+  const auto ratio = results.ratio(one, metric);
+  if (&one == &results.allocators.front() || !ratio) {
     return fmt::format("{:>9.3f} {:<19}", value.median / unit, "");
   }
-  return fmt::format("{:>9.3f} {:<19}", value.median / unit,
-                     results.differs(one, metric) ? fmt::format("x{:.2f} [{:.2f}, {:.2f}]",
-                                                                ratio.median, ratio.low, ratio.high)
-                                                  : std::string("tie"));
+  return fmt::format(
+      "{:>9.3f} {:<19}", value.median / unit,
+      results.differs(one, metric)
+          ? fmt::format("x{:.2f} [{:.2f}, {:.2f}]", ratio->median, ratio->low, ratio->high)
+          : std::string("tie"));
 }
 
 void print(const ReplayResults& results) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "analysis/analyzer.h"
 #include "base/error.h"
 #include "cli/command.h"
 #include "trace/rewrite.h"
@@ -27,43 +28,17 @@ struct Options {
 // What a walk over all events adds to the facts.
 struct Count {
   std::array<std::uint64_t, 32> ops = {};
-  std::uint64_t objects = 0;
-  std::uint64_t live = 0;
-  std::uint64_t live_bytes = 0;
-  std::uint64_t peak_bytes = 0;
-  std::uint64_t peak_ns = 0;
-  std::uint64_t refused = 0;
-  std::uint64_t crossing = 0;  // objects that another thread ended
+  Analyzer analyzer;
 };
 
-Count count(TraceReader& reader) {
-  Count count;
+void count(TraceReader& reader, Count& count) {
   Event event;
   while (reader.next(event)) {
     ++count.ops[static_cast<unsigned>(event.op)];
-    if (begins(event.op)) {
-      if (event.address == 0) {
-        ++count.refused;
-        if (event.object != kNoObject) {
-          ++count.live;
-          count.live_bytes += event.size;
-        }
-        continue;
-      }
-      ++count.objects;
-      ++count.live;
-      count.live_bytes += event.size;
-      if (count.live_bytes > count.peak_bytes) {
-        count.peak_bytes = count.live_bytes;
-        count.peak_ns = event.time_ns;
-      }
-    } else if (ends(event.op) && event.object != kNoObject) {
-      --count.live;
-      count.live_bytes -= event.size;
-      if (event.born_thread != event.thread) ++count.crossing;
-    }
+    count.analyzer.add(event);
   }
-  return count;
+  for (const MemorySample& sample : reader.memory()) count.analyzer.add(sample);
+  count.analyzer.finish();
 }
 
 nlohmann::json to_json(const TraceReader& reader, const Count& count) {
@@ -73,10 +48,7 @@ nlohmann::json to_json(const TraceReader& reader, const Count& count) {
   for (unsigned op = 0; op < count.ops.size(); ++op) {
     if (count.ops[op] != 0) ops[std::string(op_name(static_cast<Op>(op)))] = count.ops[op];
   }
-  std::uint64_t peak_rss = 0;
-  for (const MemorySample& sample : reader.memory()) {
-    peak_rss = std::max(peak_rss, sample.anon_bytes + sample.file_bytes);
-  }
+  const Totals& totals = count.analyzer.totals();
   const double events = info.events == 0 ? 1 : static_cast<double>(info.events);
   return {{"command", info.command},
           {"executable", info.executable},
@@ -107,15 +79,15 @@ nlohmann::json to_json(const TraceReader& reader, const Count& count) {
           {"waited_seconds", static_cast<double>(info.waited_ns) * 1e-9},
           {"stacks", reader.stack_count()},
           {"memory_samples", reader.memory().size()},
-          {"peak_rss_bytes", peak_rss},
+          {"peak_rss_bytes", count.analyzer.peak_rss_bytes()},
           {"ops", ops},
-          {"objects", count.objects},
-          {"live_objects_at_end", count.live},
-          {"live_bytes_at_end", count.live_bytes},
-          {"peak_live_bytes", count.peak_bytes},
-          {"peak_live_seconds", static_cast<double>(count.peak_ns) * 1e-9},
-          {"refused", count.refused},
-          {"crossing_objects", count.crossing},
+          {"objects", totals.allocations + totals.reallocations},
+          {"live_objects_at_end", totals.live_blocks},
+          {"live_bytes_at_end", totals.live_bytes},
+          {"peak_live_bytes", totals.peak_live_bytes},
+          {"peak_live_seconds", static_cast<double>(totals.peak_at_ns) * 1e-9},
+          {"refused", totals.refused},
+          {"crossing_objects", totals.cross_thread_frees},
           {"notes",
            {{"unknown_ends", notes.unknown_ends},
             {"lost_ends", notes.lost_ends},
@@ -152,7 +124,7 @@ void print(const nlohmann::json& facts) {
   for (const auto& [name, value] : facts["ops"].items()) {
     fmt::print("  {:<16} {}\n", name, value.get<std::uint64_t>());
   }
-  fmt::print("objects     {}, of which {} ended in another thread\n", number("objects"),
+  fmt::print("objects     {}, of which {} were freed by another thread\n", number("objects"),
              number("crossing_objects"));
   fmt::print("live        peak {} after {:.3f} s; at the end {} in {} objects\n",
              mib(number("peak_live_bytes")), real("peak_live_seconds"),
@@ -193,7 +165,8 @@ int run_info(const Options& options) {
     print_events(reader);
     return kExitOk;
   }
-  const Count counted = count(reader);
+  Count counted;
+  count(reader, counted);
   const nlohmann::json facts = to_json(reader, counted);
   if (options.json) {
     fmt::print("{}\n", facts.dump(2));
@@ -205,7 +178,7 @@ int run_info(const Options& options) {
 
 int run_trim(const Options& options) {
   if (options.to_seconds != 0 && options.to_seconds <= options.from_seconds) {
-    throw UserError("--to must be later than --from");
+    throw UsageError("--to must be later than --from");
   }
   const RewriteResult result =
       trim_trace(options.input, options.output, options.from_seconds, options.to_seconds);
@@ -237,8 +210,10 @@ RunFunction setup(CLI::App& command) {
   info->add_flag("--events", options->events, "print every event instead, one a line");
   CLI::App* trim = add("trim", "keep a stretch of time", run_trim);
   trim->add_option("-o,--output", options->output, "the new trace")->required();
-  trim->add_option("--from", options->from_seconds, "seconds from the beginning");
-  trim->add_option("--to", options->to_seconds, "seconds from the beginning; 0: to the end");
+  trim->add_option("--from", options->from_seconds, "seconds from the beginning")
+      ->check(CLI::NonNegativeNumber);
+  trim->add_option("--to", options->to_seconds, "seconds from the beginning; 0: to the end")
+      ->check(CLI::NonNegativeNumber);
   CLI::App* anonymize =
       add("anonymize", "leave out what names the program and its machine", run_anonymize);
   anonymize->add_option("-o,--output", options->output, "the new trace")->required();

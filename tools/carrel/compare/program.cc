@@ -21,6 +21,7 @@
 #include "base/interrupt.h"
 #include "compare/launcher/launcher.h"
 #include "launch/paths.h"
+#include "launch/spawn.h"
 
 extern char** environ;
 
@@ -29,13 +30,6 @@ namespace carrel::tools {
 namespace {
 
 constexpr int kResultFile = 9;  // where the launcher finds its end of the pipe
-
-std::vector<char*> pointers(std::vector<std::string>& words) {
-  std::vector<char*> out;
-  for (std::string& word : words) out.push_back(word.data());
-  out.push_back(nullptr);
-  return out;
-}
 
 // What the launcher must set, and unset, to get from this process's environment to `wanted`.
 std::vector<std::string> environment_changes(const std::vector<std::string>& wanted) {

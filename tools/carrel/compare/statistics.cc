@@ -35,8 +35,6 @@ std::size_t draw(std::mt19937_64& random, std::size_t count) {
   return std::uniform_int_distribution<std::size_t>(0, count - 1)(random);
 }
 
-double over(double value, double base) { return base > 0 ? value / base : 0; }
-
 }  // namespace
 
 double median(std::vector<double> values) {
@@ -55,20 +53,25 @@ Interval median_interval(const std::vector<double>& values) {
   });
 }
 
-Interval ratio_interval(const std::vector<double>& values, const std::vector<double>& base,
-                        bool paired) {
-  if (values.empty() || base.empty()) return {};
-  std::vector<double> left(values.size());
-  std::vector<double> right(base.size());
+std::optional<Interval> ratio_interval(const std::vector<double>& values,
+                                       const std::vector<double>& base, bool paired) {
   if (paired && values.size() == base.size()) {
     std::vector<double> ratios;
-    for (std::size_t i = 0; i < values.size(); ++i) ratios.push_back(over(values[i], base[i]));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (base[i] > 0) ratios.push_back(values[i] / base[i]);
+    }
+    if (ratios.empty()) return std::nullopt;
     return median_interval(ratios);
   }
-  return bootstrap(over(median(values), median(base)), [&](std::mt19937_64& random) {
+  std::vector<double> positive = base;
+  std::erase_if(positive, [](double value) { return value <= 0; });
+  if (values.empty() || positive.empty()) return std::nullopt;
+  std::vector<double> left(values.size());
+  std::vector<double> right(positive.size());
+  return bootstrap(median(values) / median(positive), [&](std::mt19937_64& random) {
     for (double& value : left) value = values[draw(random, values.size())];
-    for (double& value : right) value = base[draw(random, base.size())];
-    return over(median(left), median(right));
+    for (double& value : right) value = positive[draw(random, positive.size())];
+    return median(left) / median(right);
   });
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 namespace carrel::tools {
@@ -22,9 +23,10 @@ Interval median_interval(const std::vector<double>& values);
 
 // The median of `values` over that of `base`. When both have the same length and `paired`, value i
 // and base i were measured in the same round and are resampled together, so that what slowed down a
-// round cancels.
-Interval ratio_interval(const std::vector<double>& values, const std::vector<double>& base,
-                        bool paired);
+// round cancels. Bases that are not above zero have no ratio and are left out; nothing when none is
+// left.
+std::optional<Interval> ratio_interval(const std::vector<double>& values,
+                                       const std::vector<double>& base, bool paired);
 
 // An interval for a share of `hits` among `trials` (Wilson).
 Interval share_interval(double hits, double trials);

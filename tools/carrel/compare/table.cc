@@ -16,7 +16,9 @@ std::string ratio_words(const nlohmann::ordered_json& ratio) {
                      ratio.value("high", 0.0));
 }
 
-std::string aligned(const std::vector<std::vector<std::string>>& rows) {
+}  // namespace
+
+std::string aligned(const std::vector<std::vector<std::string>>& rows, std::size_t right) {
   std::vector<std::size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));
@@ -26,14 +28,16 @@ std::string aligned(const std::vector<std::vector<std::string>>& rows) {
   for (const auto& row : rows) {
     std::string line;
     for (std::size_t i = 0; i < row.size(); ++i) {
-      line += fmt::format("{:<{}}", row[i], i + 1 < row.size() ? widths[i] + 2 : row[i].size());
+      if (i > 0) line += "  ";
+      const std::size_t pad = widths[i] - row[i].size();
+      if (i >= right) line += std::string(pad, ' ');
+      line += row[i];
+      if (i < right && i + 1 < row.size()) line += std::string(pad, ' ');
     }
     out += line + "\n";
   }
   return out;
 }
-
-}  // namespace
 
 std::string metric_value(const std::string& metric, double value) {
   if (metric.ends_with("_bytes")) return fmt::format("{:.1f} MiB", value / 1048576);

@@ -39,10 +39,12 @@ Interval TrialResults::value(const Trial& trial, const std::string& metric) cons
   return values == trial.values.end() ? Interval{} : median_interval(values->second);
 }
 
-Interval TrialResults::ratio(const Trial& trial, const std::string& metric) const {
+std::optional<Interval> TrialResults::ratio(const Trial& trial, const std::string& metric) const {
   const auto values = trial.values.find(metric);
   const auto base = trials.front().values.find(metric);
-  if (values == trial.values.end() || base == trials.front().values.end()) return {};
+  if (values == trial.values.end() || base == trials.front().values.end()) {
+    return std::nullopt;
+  }
   return ratio_interval(values->second, base->second, /*paired=*/true);
 }
 
@@ -60,7 +62,7 @@ nlohmann::ordered_json TrialResults::json() const {
     } else {
       for (const auto& [metric, values] : trial.values) {
         entry["metrics"][metric] = value(trial, metric).json();
-        entry["ratios"][metric] = ratio(trial, metric).json();
+        if (const auto over = ratio(trial, metric)) entry["ratios"][metric] = over->json();
         entry["runs"][metric] = values;
       }
     }
@@ -120,8 +122,9 @@ TrialResults run_trials(const TrialOptions& options) {
   cut(again);
   if (results.runs > 0) {
     for (const auto& [metric, values] : results.trials.front().values) {
-      const Interval ratio = ratio_interval(again.values[metric], values, /*paired=*/true);
-      results.noise[metric] = std::max({std::fabs(ratio.low - 1), std::fabs(ratio.high - 1)});
+      const auto ratio = ratio_interval(again.values[metric], values, /*paired=*/true);
+      if (!ratio) continue;
+      results.noise[metric] = std::max(std::fabs(ratio->low - 1), std::fabs(ratio->high - 1));
     }
   }
   return results;

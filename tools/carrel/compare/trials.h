@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,7 +41,8 @@ struct TrialResults {
 
   const Trial* find(const std::string& name) const;
   Interval value(const Trial& trial, const std::string& metric) const;
-  Interval ratio(const Trial& trial, const std::string& metric) const;  // over the baseline
+  // Over the baseline; nothing when that has no value above zero.
+  std::optional<Interval> ratio(const Trial& trial, const std::string& metric) const;
   nlohmann::ordered_json json() const;  // the section `comparison` of the analysis document
 };
 

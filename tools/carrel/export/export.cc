@@ -27,7 +27,7 @@ void check_measure(const std::string& measure) {
     if (measure == known.key) return;
     names += fmt::format("{}{}", names.empty() ? "" : ", ", known.key);
   }
-  throw UserError("there is no measure '{}'; one of: {}", measure, names);
+  throw UsageError("there is no measure '{}'; one of: {}", measure, names);
 }
 
 std::string export_folded(const Json& document, const std::string& measure) {

@@ -134,6 +134,12 @@ std::string allocator_name_of(const fs::path& library) {
   return file;
 }
 
+std::vector<std::string> known_allocator_names() {
+  std::vector<std::string> names = {"glibc"};
+  for (const Known& known : known_allocators()) names.emplace_back(known.name);
+  return names;
+}
+
 std::vector<Allocator> find_allocators() {
   std::vector<Allocator> found = {{"glibc", {}}};
   for (const Known& known : known_allocators()) {
@@ -210,6 +216,8 @@ LibraryInfo describe(const Allocator& allocator) {
     info.name = allocator.name;
     return info;
   }
+  // Nothing is preloaded and yet it is another: the program brings it along.
+  if (allocator.name != "glibc") return {allocator.name, {}, {}, {}};
   // The system's is in the libc that this program runs on as well.
   Dl_info where;
   if (dladdr(reinterpret_cast<void*>(&gnu_get_libc_version), &where) != 0) {

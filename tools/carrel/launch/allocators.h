@@ -13,12 +13,14 @@ namespace carrel::tools {
 
 struct Allocator {
   std::string name;  // glibc, carrel, jemalloc, mimalloc, tcmalloc, tbbmalloc, scudo, ...
-  std::filesystem::path library;  // what is preloaded; empty for glibc: nothing is
+  std::filesystem::path library;  // what is preloaded; empty: nothing is, the program has glibc's
+                                  // or the one that it brings along
   bool is_system() const { return library.empty(); }
 };
 
 // Every allocator found by itself, glibc and carrel first. Looks beside the executable, in ../lib
-// from it, in the loader's cache and in the usual directories.
+// from it, in LD_LIBRARY_PATH, the usual library directories and where compilers keep their
+// runtimes; not in the dynamic linker's cache.
 std::vector<Allocator> find_allocators();
 
 // One allocator from what a user wrote: a name ("jemalloc", "glibc"), NAME=PATH, or a path (any
@@ -34,6 +36,8 @@ LibraryInfo describe(const Allocator& allocator);
 
 // The same for any library that serves malloc; name from the file's name.
 LibraryInfo describe_library(const std::filesystem::path& path);
+// The names that are looked for: installed or not.
+std::vector<std::string> known_allocator_names();
 std::string allocator_name_of(const std::filesystem::path& library);
 
 // The environment for a program on `allocator`: this process's with LD_PRELOAD set to `in_front`

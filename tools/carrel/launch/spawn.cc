@@ -14,16 +14,12 @@
 
 namespace carrel::tools {
 
-namespace {
-
 std::vector<char*> pointers(const std::vector<std::string>& words) {
   std::vector<char*> list;
   for (const std::string& word : words) list.push_back(const_cast<char*>(word.c_str()));
   list.push_back(nullptr);
   return list;
 }
-
-}  // namespace
 
 pid_t spawn(const std::vector<std::string>& command, const std::vector<std::string>& environment,
             const std::function<void()>& before) {

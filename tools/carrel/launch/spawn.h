@@ -9,6 +9,9 @@
 
 namespace carrel::tools {
 
+// As exec takes them, a null pointer last; valid as long as the words. exec writes to none of them.
+std::vector<char*> pointers(const std::vector<std::string>& words);
+
 // Starts `command` (its first word searched in PATH) in `environment`; `before` runs in the child
 // just before. Returns its process id. Throws UserError when it cannot be executed.
 pid_t spawn(const std::vector<std::string>& command, const std::vector<std::string>& environment,

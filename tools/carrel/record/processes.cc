@@ -164,13 +164,15 @@ void Session::write_stacks(Tracked& process) {
   if (!process.new_stacks.empty()) {
     const auto first =
         static_cast<std::uint32_t>(process.stack_numbers.size() - process.new_stacks.size()) + 1;
-    process.writer->stacks(first, process.new_stacks);
+    write(process, [&](TraceWriter& writer) { writer.stacks(first, process.new_stacks); });
     process.new_stacks.clear();
   }
   if (process.modules_written < process.modules.size()) {
-    process.writer->modules(
-        {process.modules.begin() + static_cast<std::ptrdiff_t>(process.modules_written),
-         process.modules.end()});
+    write(process, [&](TraceWriter& writer) {
+      writer.modules(
+          {process.modules.begin() + static_cast<std::ptrdiff_t>(process.modules_written),
+           process.modules.end()});
+    });
     process.modules_written = process.modules.size();
   }
 }
@@ -186,17 +188,20 @@ void Session::finish(RecordResult& result) {
     if (one.truncated_why.empty()) one.truncated_why = stop_why_;
     const std::uint64_t waited = control_->processes[one.index].waited_ns.load();
     write_stacks(one);
-    if (!one.samples.empty()) one.writer->memory(one.samples, {ticks(), now_ns()});
-    one.writer->finish({{"truncated", !one.truncated_why.empty()},
-                        {"truncated_why", one.truncated_why},
-                        {"exit_code", root ? result.exit_code : -1},
-                        {"exit_signal", root ? result.exit_signal : 0},
-                        {"user_seconds", root ? result.user_seconds : 0},
-                        {"system_seconds", root ? result.system_seconds : 0},
-                        {"waited_ns", waited},
-                        {"duration_ns", one.end_ns},
-                        {"end_ticks", one.end_ticks},
-                        {"raw_bytes", one.writer->raw_event_bytes()}});
+    const nlohmann::json end = {{"truncated", !one.truncated_why.empty()},
+                                {"truncated_why", one.truncated_why},
+                                {"exit_code", root ? result.exit_code : -1},
+                                {"exit_signal", root ? result.exit_signal : 0},
+                                {"user_seconds", root ? result.user_seconds : 0},
+                                {"system_seconds", root ? result.system_seconds : 0},
+                                {"waited_ns", waited},
+                                {"duration_ns", one.end_ns},
+                                {"end_ticks", one.end_ticks},
+                                {"raw_bytes", one.writer->raw_event_bytes()}};
+    write(one, [&](TraceWriter& writer) {
+      if (!one.samples.empty()) writer.memory(one.samples, {ticks(), now_ns()});
+      writer.finish(end);
+    });
     // What the first program did before it became another by exec was replaced by the new file.
     if (one.closed && !options_.follow_fork) continue;
     RecordedProcess said;
@@ -215,6 +220,7 @@ void Session::finish(RecordResult& result) {
       result.processes.push_back(said);
     }
   }
+  result.stopped_why = stop_why_;
   result.others = control_->inert_count.load();
   const std::uint32_t names = std::min(control_->name_count.load(), channel::kMaxNames);
   for (std::uint32_t i = 0; i < names; ++i) {

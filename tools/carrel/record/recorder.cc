@@ -1,6 +1,7 @@
 // Running a program under recording: the threads and the waiting around a Session.
 #include "record/recorder.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -12,6 +13,8 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstring>
+#include <system_error>
 #include <thread>
 
 #include "base/error.h"
@@ -70,7 +73,7 @@ class Workers {
         }
       }
     } catch (const std::exception& error) {
-      session_.stop(error.what());
+      session_.die(error.what());
     }
   }
   Session& session_;
@@ -96,12 +99,26 @@ bool wait_for(pid_t child, int& status, rusage& usage) {
   return true;
 }
 
+// Nothing is worse than a run of an hour whose trace then finds no place.
+void probe(const std::filesystem::path& output) {
+  std::error_code error;
+  const bool is_new = !std::filesystem::exists(output, error);
+  const int file = open(output.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  if (file < 0) {
+    throw UserError("cannot write {}: {}; choose another file with -o", output.string(),
+                    std::strerror(errno));
+  }
+  close(file);
+  if (is_new) std::filesystem::remove(output, error);
+}
+
 }  // namespace
 
 RecordResult record(const RecordOptions& options) {
   const Preflight check = preflight(options.command);
   require_preloadable(check);
   const std::filesystem::path hook = own_file("libcarrel-hook.so");
+  probe(options.output);
   Session session(options);
   const std::vector<std::string> environment =
       environment_for(options.allocator, {hook}, {session.environment()});
@@ -128,7 +145,11 @@ RecordResult record(const RecordOptions& options) {
     }
   }
   workers.stop();
-  session.take_the_rest();
+  try {
+    session.take_the_rest();
+  } catch (const UserError& error) {
+    session.die(error.what());
+  }
   session.finish(result);
   return result;
 }

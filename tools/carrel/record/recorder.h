@@ -48,13 +48,15 @@ struct RecordResult {
   double system_seconds = 0;
   std::vector<RecordedProcess>
       processes;                         // the program itself first; empty: the hook never came up
+  std::string stopped_why;               // recording ended before the program; empty: it didn't
   std::uint64_t others = 0;              // processes that were started and not recorded
   std::vector<std::string> other_names;  // of some of them
 };
 
-// Runs the program to its end. After Ctrl-C it waits for the program to end from it, after a second
-// one it leaves the program alone and closes the trace. Throws UserError when the program cannot be
-// recorded at all (static, setuid, no such file), before it is started.
+// Runs the program to its end. After Ctrl-C it waits for the program to end from it; a second one
+// ends this process, and the trace is left as after a kill. Throws UserError when the program
+// cannot be recorded at all (static, setuid, no such file, no place for the trace), before it is
+// started.
 RecordResult record(const RecordOptions& options);
 
 }  // namespace carrel::tools

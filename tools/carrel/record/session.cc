@@ -130,6 +130,23 @@ void Session::stop(const std::string& why) {
   if (stopped_.exchange(true)) return;
   stop_why_ = why;
   control_->stop.store(1, std::memory_order_relaxed);
+  if (options_.say) options_.say(why + "; recording ends here, the program goes on");
+}
+
+void Session::die(const std::string& why) {
+  stop(why);
+  dead_.store(true, std::memory_order_relaxed);
+}
+
+void Session::write(Tracked& process, const std::function<void(TraceWriter&)>& what) {
+  if (process.unwritable) return;
+  try {
+    what(*process.writer);
+  } catch (const UserError& error) {
+    process.unwritable = true;
+    process.truncated_why = error.what();
+    stop(error.what());
+  }
 }
 
 void Session::discover() {
@@ -248,23 +265,14 @@ void Session::words(Tracked& process, Stream& stream, const std::uint64_t* from,
 void Session::flush(Tracked& process, std::uint32_t thread, Stream& stream) {
   stream.written_ns = now_ns();
   if (!stream.encoder) return;
-  if (stopped_ && !stop_why_.empty() && stop_why_.starts_with("cannot write")) return;
-  try {
-    process.writer->events(thread, *stream.encoder);
-  } catch (const UserError& error) {
-    const std::string why = error.what();
-    stop("cannot write: " + why);
-    if (options_.say) options_.say(why + "; the trace ends here");
-    return;
-  }
+  write(process, [&](TraceWriter& writer) { writer.events(thread, *stream.encoder); });
+  if (process.unwritable) return;
   std::uint64_t total = 0;
   for (const auto& other : processes_) total += other->writer->bytes();
-  if (total > options_.max_disk && !stopped_) {
-    const std::string why = fmt::format(
-        "the limit of {:.1f} MiB (--max-disk) was reached after {:.1f} s",
-        static_cast<double>(options_.max_disk) / 1048576, static_cast<double>(now_ns()) * 1e-9);
-    stop(why);
-    if (options_.say) options_.say(why + "; recording ends here, the program goes on");
+  if (total > options_.max_disk) {
+    stop(fmt::format("the limit of {:.1f} MiB (--max-disk) was reached after {:.1f} s",
+                     static_cast<double>(options_.max_disk) / 1048576,
+                     static_cast<double>(now_ns()) * 1e-9));
   }
 }
 
@@ -285,6 +293,7 @@ void Session::check_all_alive() {
 }
 
 void Session::take_the_rest() {
+  if (dead_) return;
   // Full blocks first free the way for later ones of the same thread.
   while (drain()) {
   }
@@ -354,7 +363,9 @@ void Session::keep_house(bool last) {
     }
     if (now - process->memory_written_ns > 1'000'000'000 && !process->samples.empty()) {
       process->memory_written_ns = now;
-      process->writer->memory(process->samples, {ticks(), now_ns()});
+      write(*process, [&](TraceWriter& writer) {
+        writer.memory(process->samples, {ticks(), now_ns()});
+      });
       process->samples.clear();
     }
   }

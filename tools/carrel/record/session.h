@@ -35,13 +35,18 @@ class Session {
   void keep_house(bool last);
   // Sleeps until blocks are submitted, a few milliseconds at most.
   void wait_for_blocks();
-  // Whether a recorded process lives, as the drainer last saw it. Any thread.
-  bool recorded_alive() const { return recorded_alive_.load(std::memory_order_relaxed); }
+  // Whether a recorded process lives, as the drainer last saw it; false once nobody looks any more.
+  // Any thread.
+  bool recorded_alive() const {
+    return !dead_.load(std::memory_order_relaxed) &&
+           recorded_alive_.load(std::memory_order_relaxed);
+  }
   // When the other threads have ended: everything that is left in the channel.
   void take_the_rest();
   // Stops recording everywhere; the traces say why.
   void stop(const std::string& why);
-  bool stopped() const { return stopped_; }
+  // The drainer ended by an error: stops, says so aloud, and leaves the channel as it is.
+  void die(const std::string& why);
 
   // After the last drain: closes the files.
   void finish(RecordResult& result);
@@ -69,11 +74,14 @@ class Session {
     bool unknown_frames = false;
     bool alive = true;
     bool closed = false;
+    bool unwritable = false;  // writing failed; what is in the file stays as it is
     std::uint64_t end_ns = 0;
     std::uint64_t end_ticks = 0;
     std::string truncated_why;
   };
 
+  // Every write to a trace. The first failure ends the recording of all, aloud.
+  void write(Tracked& process, const std::function<void(TraceWriter&)>& what);
   void discover();
   void open_trace(std::uint32_t index);
   bool read_block(std::uint32_t block);
@@ -104,6 +112,7 @@ class Session {
   std::uint64_t sample_every_ns_ = 10'000'000;
   std::string stop_why_;
   std::atomic<bool> stopped_{false};
+  std::atomic<bool> dead_{false};
   std::atomic<bool> recorded_alive_{true};
 };
 

@@ -11,11 +11,12 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/latency.h"
+
 namespace carrel::tools::plan {
 
 inline constexpr std::uint64_t kMagic = 0x4e414c504c5243;
 inline constexpr std::uint32_t kNoSlot = ~std::uint32_t{0};
-inline constexpr unsigned kBuckets = 512;  // of latencies: 8 to every doubling of nanoseconds
 
 enum class OpCode : std::uint8_t {
   kMalloc,
@@ -58,7 +59,7 @@ struct alignas(64) PlanThread {
 };
 
 struct Latency {
-  std::atomic<std::uint64_t> bucket[kBuckets];
+  std::atomic<std::uint64_t> bucket[kLatencyClasses];
 };
 
 struct PlanHead {
@@ -92,17 +93,5 @@ struct PlanHead {
   Latency malloc_latency;
   Latency free_latency;
 };
-
-// Bucket of a latency, and the latency at a bucket's lower end.
-inline unsigned bucket_of(std::uint64_t ns) {
-  if (ns < 8) return static_cast<unsigned>(ns);
-  const unsigned log = 63 - static_cast<unsigned>(__builtin_clzll(ns));
-  const unsigned bucket = (log - 2) * 8 + static_cast<unsigned>(ns >> (log - 3) & 7);
-  return bucket < kBuckets ? bucket : kBuckets - 1;
-}
-inline std::uint64_t bucket_start(unsigned bucket) {
-  if (bucket < 8) return bucket;
-  return std::uint64_t{8 + bucket % 8} << (bucket / 8 - 1);
-}
 
 }  // namespace carrel::tools::plan

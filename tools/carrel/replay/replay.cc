@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <system_error>
 #include <utility>
@@ -21,6 +20,7 @@
 #include "base/interrupt.h"
 #include "base/machine.h"
 #include "base/progress.h"
+#include "base/temporary.h"
 #include "launch/paths.h"
 #include "launch/proof.h"
 #include "launch/spawn.h"
@@ -37,28 +37,17 @@ constexpr double kMebibyte = 1048576;
 // The plan's file: removed at the end, whatever happens.
 class PlanFile {
  public:
-  PlanFile() {
-    std::string name = (fs::temp_directory_path() / "carrel-plan-XXXXXX").string();
-    const int fd = mkstemp(name.data());
-    if (fd < 0) {
-      throw UserError("cannot make a file in {}: {}; set TMPDIR",
-                      fs::temp_directory_path().string(), std::strerror(errno));
-    }
-    close(fd);
-    path_ = name;
-  }
+  PlanFile() = default;
   ~PlanFile() {
     if (head_ != nullptr) munmap(head_, head_->total_bytes);
-    std::error_code error;
-    fs::remove(path_, error);
   }
   PlanFile(const PlanFile&) = delete;
   PlanFile& operator=(const PlanFile&) = delete;
 
-  const fs::path& path() const { return path_; }
+  const fs::path& path() const { return file_.path(); }
 
   void map() {
-    const int fd = open(path_.c_str(), O_RDWR | O_CLOEXEC);
+    const int fd = open(path().c_str(), O_RDWR | O_CLOEXEC);
     struct stat status;
     if (fd < 0 || fstat(fd, &status) != 0) throw UserError("the plan is gone");
     void* const memory = mmap(nullptr, static_cast<std::size_t>(status.st_size),
@@ -88,14 +77,14 @@ class PlanFile {
   const PlanHead& head() const { return *head_; }
 
  private:
-  fs::path path_;
+  TemporaryFile file_{"plan"};
   PlanHead* head_ = nullptr;
 };
 
 struct Histogram {
-  std::vector<std::uint64_t> buckets = std::vector<std::uint64_t>(plan::kBuckets);
+  std::vector<std::uint64_t> buckets = std::vector<std::uint64_t>(kLatencyClasses);
   void add(const plan::Latency& latency) {
-    for (unsigned i = 0; i < plan::kBuckets; ++i) buckets[i] += latency.bucket[i];
+    for (std::size_t i = 0; i < kLatencyClasses; ++i) buckets[i] += latency.bucket[i];
   }
   std::vector<double> at(const std::vector<double>& quantiles, std::uint64_t clock_ns) const {
     std::uint64_t total = 0;
@@ -105,12 +94,12 @@ struct Histogram {
       // A quantile beyond the last few calls would be one call's luck.
       if (static_cast<double>(total) * (1 - quantile) < 5) break;
       double left = quantile * static_cast<double>(total);
-      unsigned bucket = 0;
-      while (bucket + 1 < plan::kBuckets && left > static_cast<double>(buckets[bucket])) {
+      std::size_t bucket = 0;
+      while (bucket + 1 < kLatencyClasses && left > static_cast<double>(buckets[bucket])) {
         left -= static_cast<double>(buckets[bucket++]);
       }
-      const double start = static_cast<double>(plan::bucket_start(bucket));
-      const double width = static_cast<double>(plan::bucket_start(bucket + 1)) - start;
+      const double start = static_cast<double>(latency_floor(bucket));
+      const double width = static_cast<double>(latency_floor(bucket + 1)) - start;
       const double share = buckets[bucket] == 0 ? 0 : left / static_cast<double>(buckets[bucket]);
       out.push_back(std::max(0.0, start + share * width - static_cast<double>(clock_ns)));
     }
@@ -242,21 +231,22 @@ Interval ReplayResults::value(const ReplayedAllocator& one, const std::string& m
   return found == one.values.end() ? Interval{} : median_interval(found->second);
 }
 
-Interval ReplayResults::ratio(const ReplayedAllocator& one, const std::string& metric) const {
+std::optional<Interval> ReplayResults::ratio(const ReplayedAllocator& one,
+                                             const std::string& metric) const {
   const auto found = one.values.find(metric);
   const auto base = allocators.front().values.find(metric);
   if (found == one.values.end() || base == allocators.front().values.end() ||
-      median(base->second) == 0) {
-    return {};
+      median(found->second) <= 0 || median(base->second) <= 0) {
+    return std::nullopt;
   }
   return ratio_interval(found->second, base->second, true);
 }
 
 bool ReplayResults::differs(const ReplayedAllocator& one, const std::string& metric) const {
-  const Interval interval = ratio(one, metric);
+  const auto interval = ratio(one, metric);
   const auto found = noise.find(metric);
   const double half = found == noise.end() ? 0 : found->second;
-  return interval.median != 0 && (interval.low > 1 + half || interval.high < 1 - half);
+  return interval && (interval->low > 1 + half || interval->high < 1 - half);
 }
 
 nlohmann::ordered_json ReplayResults::json() const {
@@ -275,8 +265,7 @@ nlohmann::ordered_json ReplayResults::json() const {
         entry["runs"][metric] = values;
       }
       for (const char* metric : kRatioMetrics) {
-        const Interval interval = ratio(one, metric);
-        if (interval.median != 0) entry["ratios"][metric] = interval.json();
+        if (const auto over = ratio(one, metric)) entry["ratios"][metric] = over->json();
       }
       entry["refused"] = one.refused;
       if (!one.malloc_ns.empty()) {
@@ -390,10 +379,9 @@ ReplayResults replay(const ReplayOptions& options) {
   }
   if (arms[0].failed.empty() && arms[again].failed.empty()) {
     for (const char* metric : kRatioMetrics) {
-      if (median(arms[0].values[metric]) == 0) continue;
-      const Interval same =
-          ratio_interval(arms[again].values[metric], arms[0].values[metric], true);
-      results.noise[metric] = std::max(std::abs(same.high - 1), std::abs(1 - same.low));
+      const auto same = ratio_interval(arms[again].values[metric], arms[0].values[metric], true);
+      if (!same) continue;
+      results.noise[metric] = std::max(std::abs(same->high - 1), std::abs(1 - same->low));
     }
   }
   check_fidelity(results, reader, recorded < again ? &arms[recorded] : nullptr);

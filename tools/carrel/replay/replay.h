@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,7 +61,8 @@ struct ReplayResults {
   bool stopped = false;  // interrupted
 
   Interval value(const ReplayedAllocator& one, const std::string& metric) const;
-  Interval ratio(const ReplayedAllocator& one, const std::string& metric) const;
+  // Over the baseline; nothing where either took too little to be told from the replay's own cost.
+  std::optional<Interval> ratio(const ReplayedAllocator& one, const std::string& metric) const;
   // Whether the difference from the baseline is more than noise.
   bool differs(const ReplayedAllocator& one, const std::string& metric) const;
   // The sections `replay`, `fidelity` and `latency` of the analysis document, and `plan`.

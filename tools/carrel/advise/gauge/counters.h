@@ -4,31 +4,14 @@
 #pragma once
 
 #include <atomic>
-#include <cstddef>
 #include <cstdint>
+
+#include "base/latency.h"
 
 namespace carrel::tools::gauge {
 
 inline constexpr const char* kEnvironment = "CARREL_GAUGE";  // path of the file
 inline constexpr std::uint64_t kMagic = 0x6567756167'0001;
-
-// Latencies: eight classes a doubling, from 1 ns to 2^40 ns.
-inline constexpr std::size_t kSubclasses = 8;
-inline constexpr std::size_t kLatencyClasses = 41 * kSubclasses;
-
-constexpr std::size_t latency_class(std::uint64_t ns) {
-  if (ns < kSubclasses) return ns;
-  const auto top = static_cast<std::size_t>(63 - __builtin_clzll(ns));
-  const std::size_t index = (top - 2) * kSubclasses + ((ns >> (top - 3)) & (kSubclasses - 1));
-  return index < kLatencyClasses ? index : kLatencyClasses - 1;
-}
-
-// The lowest latency of a class.
-constexpr std::uint64_t latency_floor(std::size_t index) {
-  if (index < kSubclasses) return index;
-  const std::size_t top = index / kSubclasses + 2;
-  return (std::uint64_t{1} << top) | (static_cast<std::uint64_t>(index % kSubclasses) << (top - 3));
-}
 
 struct Counters {
   std::uint64_t magic;

@@ -173,7 +173,7 @@ void release(const PlanOp& op, void* block) {
 }
 
 void count_latency(Latency& latency, std::uint64_t ns) {
-  latency.bucket[bucket_of(ns)].fetch_add(1, std::memory_order_relaxed);
+  latency.bucket[carrel::tools::latency_class(ns)].fetch_add(1, std::memory_order_relaxed);
 }
 
 // Every 32nd call or so is timed, at distances that follow no pattern of the program.

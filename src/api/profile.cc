@@ -1,0 +1,309 @@
+// Heap profiles of the process: started, stopped and written, by functions, options, a signal, at
+// exit. How samples are taken is in heap/sampled_heap.h and heap/profiler.h.
+#include "api/profile.h"
+
+#include <carrel/carrel.h>
+#include <errno.h>
+#include <signal.h>
+#include <sys/auxv.h>
+
+#include "api/instance.h"
+#include "heap/profiler.h"
+#include "profile/pprof.h"
+
+namespace carrel::core {
+namespace {
+
+using ProcessProfiler = Profiler<ProcessHeap::Os>;
+
+/// Made when a profile is first started, and there for good.
+std::atomic<ProcessProfiler*> the_profiler{nullptr};
+
+/// Nanoseconds since 1970 at the last start or reset.
+std::atomic<std::uint64_t> profile_begin_ns{0};
+
+/// The signal came while the table was in use: the next sample serves it.
+std::atomic<bool> dump_wanted{false};
+
+ProcessProfiler* profiler() { return the_profiler.load(std::memory_order_acquire); }
+
+/// Hands a file's bytes on, and remembers the first error.
+struct FilePut {
+  long file;
+  long* error;
+  bool operator()(const unsigned char* data, std::size_t size) const {
+    *error = LinuxOs::write_file(file, data, size);
+    return *error == 0;
+  }
+};
+
+template <class Visit>
+void visit_code_mappings(Visit visit) {
+  LinuxOs::for_each_code_mapping(
+      [](void* context, const LinuxCodeMapping& mapping) {
+        (*static_cast<Visit*>(context))(CodeMapping{.start = mapping.start,
+                                                    .end = mapping.end,
+                                                    .offset = mapping.offset,
+                                                    .path = {mapping.path, mapping.path_size},
+                                                    .build_id = mapping.build_id,
+                                                    .build_id_size = mapping.build_id_size});
+      },
+      &visit);
+}
+
+/// A mapping for a while.
+class Borrowed {
+ public:
+  explicit Borrowed(std::size_t bytes)
+      : bytes_(align_up(bytes, LinuxOs::page_bytes())), memory_(LinuxOs::map(nullptr, bytes_)) {}
+  ~Borrowed() {
+    if (memory_ != nullptr) LinuxOs::unmap(memory_, bytes_);
+  }
+  Borrowed(const Borrowed&) = delete;
+  Borrowed& operator=(const Borrowed&) = delete;
+  void* get() const { return memory_; }
+
+ private:
+  std::size_t bytes_;
+  void* memory_;
+};
+
+/// 0, or an error number as a negative value. The caller holds the table's lock.
+long write_locked(ProcessProfiler& from, long file) {
+  std::size_t frames = 16;
+  from.table().for_each_stack_locked(
+      [&](const SampledStack& stack, const StackSums&) { frames += stack.depth; });
+  const std::size_t set_size = std::bit_ceil(2 * frames);
+  const Borrowed set(set_size * sizeof(std::uintptr_t));
+  const Borrowed memory(sizeof(PprofScratch<FilePut>));
+  if (set.get() == nullptr || memory.get() == nullptr) return -ENOMEM;
+  long error = 0;
+  auto* scratch = ::new (memory.get()) PprofScratch<FilePut>(FilePut{file, &error});
+  PprofWriter<ProcessHeap::Os, FilePut> writer(*scratch, static_cast<std::uintptr_t*>(set.get()),
+                                               set_size);
+  const std::uint64_t now = LinuxOs::wall_clock_ns();
+  const PprofHeader header = {.mean_bytes = from.mean_bytes(),
+                              .time_ns = now,
+                              .duration_ns = now - profile_begin_ns.load()};
+  writer.write(from.table(), header, [](auto visit) { visit_code_mappings(visit); });
+  return error;
+}
+
+using FileName = TextBuffer<1024>;
+
+void default_name(FileName& name) {
+  static std::atomic<std::uint64_t> written{0};
+  char prefix[896];
+  const std::size_t size = LinuxOs::environment("CARREL_PROFILE_PREFIX", prefix, sizeof prefix);
+  name << (size == 0 ? TextView("carrel") : TextView(prefix, size)) << "." << LinuxOs::process_id()
+       << "." << written.fetch_add(1) + 1 << ".pb.gz";
+}
+
+long write_file_locked(ProcessProfiler& from, const char* path) {
+  const long file = LinuxOs::create_file(path);
+  if (file < 0) return file;
+  const long error = write_locked(from, file);
+  const long closed = LinuxOs::close_file(file);
+  return error != 0 ? error : closed;
+}
+
+void complain_about(const char* path, long error) {
+  TextBuffer<1200> line;
+  line << "carrel: heap profile not written to " << path << ": error number "
+       << static_cast<std::uint64_t>(-error) << "\n";
+  LinuxOs::write_stderr(line.data(), line.size());
+}
+
+/// May interrupt anything, the holder of the table's lock too.
+void serve_dump_request() {
+  ProcessProfiler* from = profiler();
+  while (from != nullptr && dump_wanted.load() && from->table().try_lock()) {
+    if (dump_wanted.exchange(false)) {
+      FileName name;
+      default_name(name);
+      const long error = write_file_locked(*from, name.data());
+      if (error != 0) complain_about(name.data(), error);
+    }
+    from->table().unlock();
+  }
+}
+
+void on_dump_signal(int) {
+  dump_wanted.store(true);
+  serve_dump_request();
+}
+
+constexpr ProfileHooks kProfileHooks = {
+    .prepare = [](ThreadCache& stand_in) { profiler()->prepare(stand_in); },
+    .sample =
+        [](ThreadCache& stand_in, std::size_t size) {
+          void* block = profiler()->sample(stand_in, size);
+          if (CARREL_UNLIKELY(dump_wanted.load())) serve_dump_request();
+          return block;
+        },
+    .sample_large =
+        [](ThreadCache& stand_in, void* block, std::size_t size) {
+          return profiler()->sample_large(stand_in, block, size);
+        },
+    .free = [](void* block) { profiler()->free(block); },
+    .forget_large = [](const void* block) { profiler()->table().remove(block); },
+    .release_empty = [] { profiler()->release_empty(); },
+    .before_fork = [] { profiler()->before_fork(); },
+    .after_fork = [](bool in_child) { profiler()->after_fork(in_child); },
+};
+
+/// Where the library's own code is, unless the program contains it.
+void hide_own_frames(ProcessProfiler& from) {
+  const std::uintptr_t own = reinterpret_cast<std::uintptr_t>(&LinuxOs::stack_trace);
+  const std::uintptr_t program = getauxval(AT_ENTRY);
+  visit_code_mappings([&](const CodeMapping& mapping) {
+    const auto inside = [&](std::uintptr_t address) {
+      return address >= mapping.start && address < mapping.end;
+    };
+    if (inside(own) && !inside(program)) from.hide(mapping.start, mapping.end);
+  });
+}
+
+/// The profiler, made if need be; null when memory is exhausted.
+ProcessProfiler* make_profiler() {
+  static_assert(sizeof(ProcessProfiler) <= MetadataArena<ProcessHeap::Os>::kMaxRecordBytes);
+  if (process_heap.profile_hooks() != nullptr) return profiler();
+  if (!process_heap.initialize()) return nullptr;
+  void* memory = process_heap.metadata().allocate(sizeof(ProcessProfiler));
+  if (memory == nullptr) return nullptr;
+  auto* mine = ::new (memory) ProcessProfiler(process_heap.context(), &LinuxOs::stack_trace);
+  hide_own_frames(*mine);
+  // Under the lock that fork takes: the hooks called before and after it are the same.
+  LockGuard guard(process_heap.registry());
+  if (process_heap.profile_hooks() != nullptr) {  // another thread was quicker
+    process_heap.metadata().release(memory, sizeof(ProcessProfiler));
+    return profiler();
+  }
+  the_profiler.store(mine, std::memory_order_release);
+  process_heap.set_profile_hooks(&kProfileHooks);
+  return mine;
+}
+
+carrel_result result_of(long error) {
+  if (error == 0) return CARREL_OK;
+  errno = static_cast<int>(-error);
+  return error == -ENOMEM ? CARREL_NO_MEMORY : CARREL_IO_ERROR;
+}
+
+}  // namespace
+
+void read_profile(ProfileNumbers& numbers) {
+  numbers.active = process_heap.profiling() ? 1 : 0;
+  ProcessProfiler* from = profiler();
+  if (from == nullptr) return;
+  const SampleTotals totals = from->table().totals();
+  numbers.interval_bytes = from->mean_bytes();
+  numbers.samples = totals.samples;
+  numbers.stacks = totals.stacks;
+  numbers.live_bytes = totals.live.whole_bytes();
+  numbers.peak_bytes = totals.peak.whole_bytes();
+}
+
+void start_profile_by_option(const Options& options) {
+  if (options.profile == 0) return;
+  const carrel_result result = carrel_profile_start(0);
+  if (result != CARREL_OK) {
+    TextBuffer<160> line;
+    line << "carrel: option ignored: profile=1: " << carrel_result_text(result) << "\n";
+    LinuxOs::write_stderr(line.data(), line.size());
+    return;
+  }
+  if (options.profile_signal == 0) return;
+  struct sigaction action = {};
+  action.sa_handler = on_dump_signal;
+  action.sa_flags = SA_RESTART;
+  if (sigaction(static_cast<int>(options.profile_signal), &action, nullptr) != 0) {
+    TextBuffer<160> line;
+    line << "carrel: option ignored: profile_signal=" << std::uint64_t{options.profile_signal}
+         << ": no signal that can be caught\n";
+    LinuxOs::write_stderr(line.data(), line.size());
+  }
+}
+
+void write_profile_at_exit() {
+  ProcessProfiler* from = profiler();
+  if (from == nullptr) return;
+  FileName name;
+  default_name(name);
+  LockGuard guard(from->table());
+  const long error = write_file_locked(*from, name.data());
+  if (error != 0) return complain_about(name.data(), error);
+  const SampleTotals totals = from->table().totals_locked();
+  TextBuffer<1400> line;
+  line << "carrel: heap profile in " << name.data() << ": about " << totals.live.whole_bytes()
+       << " bytes in " << totals.live.whole_blocks() << " blocks live at exit ("
+       << std::uint64_t{totals.samples} << " samples)\n";
+  LinuxOs::write_stderr(line.data(), line.size());
+}
+
+void add_sampled_blocks(ArenaTotals& totals) {
+  if (ProcessProfiler* from = profiler()) totals = from->totals();
+}
+
+}  // namespace carrel::core
+
+namespace core = carrel::core;
+using core::process_heap;
+
+extern "C" {
+
+carrel_result carrel_profile_start(size_t interval) {
+  if constexpr (!core::ProcessHeap::kCanSample) return CARREL_UNAVAILABLE;
+  if (interval > size_t{1} << 40) return CARREL_OUT_OF_RANGE;
+  if (!core::LinuxOs::load_unwinder()) return CARREL_UNAVAILABLE;
+  core::ProcessProfiler* profiler = core::make_profiler();
+  if (profiler == nullptr) return CARREL_NO_MEMORY;
+  if (interval == 0) {
+    interval = size_t{process_heap.options_now().profile_interval_kib} * core::kKiB;
+  }
+  profiler->set_mean_bytes(interval);
+  if (process_heap.profiling()) return CARREL_OK;
+  if (core::profile_begin_ns.load() == 0) {
+    core::profile_begin_ns.store(core::LinuxOs::wall_clock_ns());
+  }
+  process_heap.set_profiling(true);
+  return CARREL_OK;
+}
+
+carrel_result carrel_profile_stop() {
+  if constexpr (!core::ProcessHeap::kCanSample) return CARREL_UNAVAILABLE;
+  if (process_heap.profiling()) process_heap.set_profiling(false);
+  return CARREL_OK;
+}
+
+carrel_result carrel_profile_reset() {
+  if constexpr (!core::ProcessHeap::kCanSample) return CARREL_UNAVAILABLE;
+  core::ProcessProfiler* profiler = core::profiler();
+  if (profiler == nullptr) return CARREL_BAD_ARGUMENT;
+  profiler->table().reset();
+  core::profile_begin_ns.store(core::LinuxOs::wall_clock_ns());
+  return CARREL_OK;
+}
+
+carrel_result carrel_profile_dump(const char* path) {
+  if constexpr (!core::ProcessHeap::kCanSample) return CARREL_UNAVAILABLE;
+  core::ProcessProfiler* profiler = core::profiler();
+  if (profiler == nullptr) return CARREL_BAD_ARGUMENT;
+  core::FileName name;
+  if (path == nullptr) {
+    core::default_name(name);
+    path = name.data();
+  }
+  core::LockGuard guard(profiler->table());
+  return core::result_of(core::write_file_locked(*profiler, path));
+}
+
+carrel_result carrel_profile_dump_fd(int fd) {
+  if constexpr (!core::ProcessHeap::kCanSample) return CARREL_UNAVAILABLE;
+  core::ProcessProfiler* profiler = core::profiler();
+  if (profiler == nullptr || fd < 0) return CARREL_BAD_ARGUMENT;
+  core::LockGuard guard(profiler->table());
+  return core::result_of(core::write_locked(*profiler, fd));
+}
+
+}  // extern "C"

@@ -1,0 +1,31 @@
+// The heap profile of the process, for the rest of src/api; the functions for programs are in
+// include/carrel/carrel.h.
+#pragma once
+
+#include <cstdint>
+
+#include "heap/arena.h"
+#include "heap/options.h"
+
+namespace carrel::core {
+
+/// A profile in numbers, all zero if none was ever started; sizes in bytes, estimates.
+struct ProfileNumbers {
+  std::uint64_t active = 0;
+  std::uint64_t interval_bytes = 0;
+  std::uint64_t samples = 0;  // live ones
+  std::uint64_t stacks = 0;
+  std::uint64_t live_bytes = 0;
+  std::uint64_t peak_bytes = 0;
+};
+
+void read_profile(ProfileNumbers& numbers);
+
+/// What the options ask for, at the start and at the exit of the program.
+void start_profile_by_option(const Options& options);
+void write_profile_at_exit();
+
+/// Small sampled blocks, which are in no shard's slab; zero if there never was one.
+void add_sampled_blocks(ArenaTotals& totals);
+
+}  // namespace carrel::core

@@ -1,0 +1,166 @@
+// The process's mapped files with code, and their build ids: what a profile's addresses are looked
+// up by afterwards. Neither allocates nor takes a lock, so that a signal handler may call it.
+#include <elf.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/text.h"
+#include "os/linux/linux_os.h"
+#include "os/linux/syscall.h"
+
+namespace carrel::core {
+namespace {
+
+/// Lines of /proc/self/maps, one after the other.
+class MapLines {
+ public:
+  MapLines()
+      : file_(raw_syscall(SYS_openat, AT_FDCWD, reinterpret_cast<long>("/proc/self/maps"),
+                          O_RDONLY | O_CLOEXEC)) {}
+  ~MapLines() {
+    if (!is_error(file_)) raw_syscall(SYS_close, file_);
+  }
+  MapLines(const MapLines&) = delete;
+  MapLines& operator=(const MapLines&) = delete;
+
+  /// False at the end. A line is valid until the next call; one that is too long is cut off.
+  bool next(TextView& line) {
+    for (;;) {
+      char* start = window_ + used_;
+      const std::size_t left = filled_ - used_;
+      auto* end = static_cast<char*>(memchr(start, '\n', left));
+      if (end != nullptr) {
+        line = {start, static_cast<std::size_t>(end - start)};
+        used_ += line.size + 1;
+        return true;
+      }
+      memmove(window_, start, left);
+      used_ = 0;
+      filled_ = left == sizeof window_ ? 0 : left;
+      const long got = is_error(file_)
+                           ? 0
+                           : raw_syscall(SYS_read, file_, reinterpret_cast<long>(window_ + filled_),
+                                         static_cast<long>(sizeof window_ - filled_));
+      if (got <= 0) return false;
+      filled_ += static_cast<std::size_t>(got);
+    }
+  }
+
+ private:
+  long file_;
+  std::size_t used_ = 0;
+  std::size_t filled_ = 0;
+  char window_[4096 + 512];  // a path and what is before it
+};
+
+std::uint64_t take_hex(TextView& text) {
+  std::uint64_t value = 0;
+  std::size_t i = 0;
+  for (; i < text.size; ++i) {
+    const char c = text.data[i];
+    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    if (digit < 0) break;
+    value = value << 4 | static_cast<unsigned>(digit);
+  }
+  const std::size_t used = i < text.size ? i + 1 : i;  // and what ended it
+  text = {text.data + used, text.size - used};
+  return value;
+}
+
+struct Line {
+  std::uintptr_t start;
+  std::uintptr_t end;
+  bool readable;
+  bool executable;
+  std::uint64_t offset;
+  TextView path;
+};
+
+/// "start-end rwxp offset device inode   path"
+bool parse(TextView text, Line& line) {
+  line.start = take_hex(text);
+  line.end = take_hex(text);
+  if (text.size < 5 || line.end <= line.start) return false;
+  line.readable = text.data[0] == 'r';
+  line.executable = text.data[2] == 'x';
+  text = {text.data + 5, text.size - 5};
+  line.offset = take_hex(text);
+  for (int skipped = 0; skipped < 2; ++skipped) {
+    while (text.size > 0 && text.data[0] != ' ') text = {text.data + 1, text.size - 1};
+    if (text.size > 0) text = {text.data + 1, text.size - 1};
+  }
+  while (text.size > 0 && text.data[0] == ' ') text = {text.data + 1, text.size - 1};
+  line.path = text;
+  return true;
+}
+
+/// The GNU build id of the ELF file whose first bytes lie at `start`, readable up to `end`.
+const unsigned char* find_build_id(std::uintptr_t start, std::uintptr_t end, std::size_t& size) {
+  size = 0;
+  if (end - start < sizeof(Elf64_Ehdr)) return nullptr;
+  const auto* header = at_address<const Elf64_Ehdr>(start);
+  if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_ident[EI_CLASS] != ELFCLASS64 ||
+      header->e_phentsize != sizeof(Elf64_Phdr) || header->e_phoff > end - start ||
+      header->e_phnum * sizeof(Elf64_Phdr) > end - start - header->e_phoff) {
+    return nullptr;
+  }
+  const auto* segments = at_address<const Elf64_Phdr>(start + header->e_phoff);
+  for (unsigned i = 0; i < header->e_phnum; ++i) {
+    const Elf64_Phdr& segment = segments[i];
+    if (segment.p_type != PT_NOTE || segment.p_offset > end - start ||
+        segment.p_filesz > end - start - segment.p_offset) {
+      continue;
+    }
+    std::uintptr_t at = start + segment.p_offset;
+    const std::uintptr_t stop = at + segment.p_filesz;
+    while (stop - at >= sizeof(Elf64_Nhdr)) {
+      const auto* note = at_address<const Elf64_Nhdr>(at);
+      const std::size_t name_bytes = align_up(note->n_namesz, 4);
+      const std::size_t bytes = sizeof *note + name_bytes + align_up(note->n_descsz, 4);
+      if (bytes > stop - at) break;
+      if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 &&
+          memcmp(note + 1, "GNU", 4) == 0 && note->n_descsz <= 64) {
+        size = note->n_descsz;
+        return at_address<const unsigned char>(at + sizeof *note + name_bytes);
+      }
+      at += bytes;
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void LinuxOs::for_each_code_mapping(void (*visit)(void* context, const LinuxCodeMapping& mapping),
+                                    void* context) {
+  MapLines lines;
+  TextView text;
+  Line line = {};
+  // A file's first part, with its headers, is mapped before its code, or with it.
+  const unsigned char* build_id = nullptr;
+  std::size_t build_id_size = 0;
+  while (lines.next(text)) {
+    if (!parse(text, line) || line.path.size == 0) continue;
+    const bool vdso = line.path == TextView("[vdso]");
+    if (line.path.data[0] != '/' && !vdso) continue;
+    if (line.offset == 0 && line.readable) {
+      // Devices and data files are mapped too: only what may be code's file is looked into.
+      constexpr TextView kDevices("/dev/");
+      const bool device =
+          line.path.size > kDevices.size && TextView(line.path.data, kDevices.size) == kDevices;
+      build_id = device ? nullptr : find_build_id(line.start, line.end, build_id_size);
+      if (build_id == nullptr) build_id_size = 0;
+    }
+    if (!line.executable) continue;
+    visit(context, {.start = line.start,
+                    .end = line.end,
+                    .offset = line.offset,
+                    .path = line.path.data,
+                    .path_size = line.path.size,
+                    .build_id = build_id,
+                    .build_id_size = build_id_size});
+  }
+}
+
+}  // namespace carrel::core
