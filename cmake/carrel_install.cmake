@@ -15,6 +15,11 @@ install(TARGETS carrel_shared carrel_static carrel_prefixed
   ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(DIRECTORY include/carrel DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
   FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
+# gdb loads what lies beside a library, where the user trusts that folder.
+foreach(library IN ITEMS carrel carrel-secure)
+  install(FILES tools/gdb/carrel_gdb.py DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+    RENAME "lib${library}.so.${PROJECT_VERSION}-gdb.py")
+endforeach()
 install(FILES docs/man/carrel.3 DESTINATION "${CMAKE_INSTALL_MANDIR}/man3")
 install(FILES LICENSE-APACHE LICENSE-MIT DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 

@@ -252,7 +252,7 @@ class CacheKeeper {
     const std::uint32_t count = (waiting.capacity() + 1) / 2;
     const std::uint32_t index = bin_to_pop<kHard>(size_class);
     CacheBin& ready = cache.bins[index];
-    const std::uint32_t limit = most_in(size_class, cache.last_miss[index] == Miss::kEmpty);
+    const std::uint32_t limit = limit_of(size_class, cache.last_miss[index] == Miss::kEmpty);
     cache.last_miss[index] = Miss::kFull;
     while (ready.capacity() - ready.size() < count && grow(ready, limit)) {
     }

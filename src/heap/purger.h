@@ -101,7 +101,8 @@ class Purger {
                            context_.pool.memory_is_short());
       if (wanted) continue;
       // Seq_cst, as in start_helper(): either poll() sees that the helper is gone, or the
-      // helper sees here the work that poll() was called for.
+      // helper sees here the work that poll() was called for: SpanPool::insert() counts touched
+      // memory with seq_cst too, since a relaxed update may pass poll()'s load.
       helper_running_.store(false, std::memory_order_seq_cst);
       std::atomic_thread_fence(std::memory_order_seq_cst);
       const bool work = options_.purge_thread != 0 && idle_ticks < kGiveUpTicks &&

@@ -410,9 +410,7 @@ class SpanPool {
   /// Puts a span among the free ones.
   void insert(Span* span) {
     free_granules_.fetch_add(span->count, std::memory_order_relaxed);
-    // Seq_cst, as what Purger::poll() asks next, and as the helper's end in Purger::run(): one of
-    // the two sees the other.
-    touched_granules_.fetch_add(span->touched_count, std::memory_order_seq_cst);
+    touched_granules_.fetch_add(span->touched_count, std::memory_order_seq_cst);  // Purger::run
     span->state = SpanState::kFree;
     merge_and_link(span);
   }

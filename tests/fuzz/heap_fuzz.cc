@@ -24,7 +24,7 @@ namespace {
 
 using stress::Shadow;
 
-constexpr std::size_t kMostLiveBytes = std::size_t{48} << 20;
+constexpr std::size_t kMostLiveBytes = std::size_t{12} << 20;
 constexpr std::size_t kMostBlocks = 400;
 constexpr int kThreads = 3;
 constexpr std::size_t kArenas = 2;
@@ -143,7 +143,7 @@ class Machine {
       case 4:
         return (32 << 10) - 16 + low % 32;  // about the largest slot
       case 5:
-        return (std::size_t{low % 80} << 16) + (kind >> 4) - 8;  // about granules
+        return (std::size_t{low % 24} << 16) + (kind >> 4) - 8;  // about granules
       case 6:
         return std::size_t{low} * 4096 / (1 + (kind >> 5));
       default:
