@@ -266,8 +266,14 @@ class SlotGuard {
 
   [[noreturn]] CARREL_COLD static void report_overflow(const Map& map, const void* block,
                                                        std::uint8_t id, std::size_t spare) {
-    const std::uint32_t value = load(map.record_at(block), id);
-    if (value != spare + 1) report(map, value, block, id);  // another thread has just freed it
+    // Another thread may have freed and cleared it just now. To exchange is to see that: a plain
+    // load might still return what this thread saw before.
+    const Record record = map.record_at(block);
+    const std::uint32_t value =
+        id < kFirstWideClass
+            ? std::uint32_t{record->exchange(kFreeByte, std::memory_order_relaxed)}
+            : std::uint32_t{wide(record).exchange(0xFFFF, std::memory_order_relaxed)};
+    if (value != spare + 1) report(map, value, block, id);
     report(map, Misuse::kOverflow, block, id);
   }
 
