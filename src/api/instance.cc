@@ -74,9 +74,15 @@ void ProcessTls::before_ready() {
 
 bool ProcessTls::may_attach() { return have_key && !exited_; }
 
+namespace {
+/// Constructors have run: nothing needs the dynamic loader to be done first.
+constinit bool constructed = false;
+}  // namespace
+
 void ProcessTls::after_ready(const Options& options) {
   pthread_atfork([] { process_heap.before_fork(); }, [] { process_heap.after_fork_in_parent(); },
                  [] { process_heap.after_fork_in_child(); });
+  if (constructed) start_profile_by_option(options);
   if (options.verbose == 0) return;
   TextBuffer<512> line;
   line << "carrel " << carrel_version() << ":";
@@ -101,9 +107,11 @@ void ProcessTls::purger_entry() { process_heap.run_purger(); }
 
 namespace {
 
-// Not before: starting calls the dynamic loader, whose own allocations come first of all.
+// Not before: starting calls the dynamic loader, whose own allocations come first of all. A heap
+// that serves nobody, as where another library is preloaded, is left alone.
 [[gnu::constructor]] void look_at_options_at_start() {
-  start_profile_by_option(process_heap.options_now());
+  constructed = true;
+  if (process_heap.ready()) start_profile_by_option(process_heap.options());
 }
 
 [[gnu::destructor]] void report_at_exit() {
