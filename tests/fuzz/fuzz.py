@@ -131,9 +131,13 @@ def main() -> int:
         elif arguments.smoke:
             known = [path for path in sorted(committed.iterdir())]
             status = run(target, ["-runs=0"], known) if known else 0
+            # New inputs go to the first folder: not to the committed one.
+            scratch = BUILD / target / "scratch"
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir()
             status = status or run(
                 target, [f"-runs={SMOKE_RUNS[target]}", "-seed=1", "-max_total_time=15",
-                         "-print_final_stats=1"], [committed])
+                         "-print_final_stats=1"], [scratch, committed])
         else:
             seconds = max(1, int(arguments.minutes * 60))
             status = run(target, [f"-max_total_time={seconds}", "-print_final_stats=1"],
