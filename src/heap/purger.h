@@ -49,10 +49,10 @@ class Purger {
     keep_time();
     const bool new_tick = tick_unserved_.load(std::memory_order_relaxed);
     if (helper_running_.load(std::memory_order_seq_cst)) return;
-    const bool much = context_.pool.totals().touched >= start_granules_ ||
+    const std::size_t kept = new_tick ? spans_.granules() : 0;
+    const bool much = context_.pool.totals().touched + kept >= start_granules_ ||
                       sweep_until_.load(std::memory_order_relaxed) > ticks() ||
-                      context_.pool.memory_is_short() ||
-                      (new_tick && (context_.pool.may_collapse() || spans_.granules() != 0));
+                      context_.pool.memory_is_short() || (new_tick && context_.pool.may_collapse());
     if (!much) return;
     // Where no thread is to be had, it is asked for again only now and then.
     if (options_.purge_thread != 0 &&

@@ -4,7 +4,8 @@
 // stack of spans for each length up to 1 MiB, and little altogether: a 16th of the heap, at most
 // 2 MiB. So threads that work with blocks of such sizes seldom meet at the span pool's lock, and
 // spans need not be split and merged each time. What a drawer did not need since the last tick goes
-// back to the pool, so that it can serve other lengths, and decays there.
+// back to the pool, so that it can serve other lengths, and decays there: while the purger is at
+// work, which too little to give back does not start.
 //
 // Thread-safe: each drawer has a lock, of the rank of the slab bins', after all of these. Under it
 // the blocks that pass are counted too, which would cost each two more operations on memory that

@@ -34,6 +34,18 @@ TEST_F(PurgerTest, ALittleFreeMemoryStartsNoThread) {
   EXPECT_EQ(FakeOs::calls(OsCall::kStartThread), 0u);
 }
 
+TEST_F(PurgerTest, ALittleThatIsKeptForLargeBlocksStartsNoThread) {
+  TestTls::options_text = "huge_pages=never";  // nor does anything else
+  const std::vector<char*> live = allocate_many(40, kMiB);
+  FakeOs::advance_ms(1000);
+  heap_->free(allocate(100'000));
+  EXPECT_GT(heap_->spans().granules(), 0u);
+  FakeOs::advance_ms(1000);
+  poke();
+  EXPECT_EQ(FakeOs::calls(OsCall::kStartThread), 0u);
+  free_all(live);
+}
+
 TEST_F(PurgerTest, MuchFreeMemoryStartsOneThread) {
   free_mib(50);
   EXPECT_EQ(FakeOs::calls(OsCall::kStartThread), 1u);
