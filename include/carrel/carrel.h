@@ -186,13 +186,13 @@ CARREL_API void* carrel_arena_find(carrel_arena* arena, const void* address, siz
 typedef struct carrel_stats {
   uint64_t live_bytes;              /* in the program's hands, rounded up to slots and pages */
   uint64_t live_blocks;             /* the blocks they are in */
-  uint64_t cached_bytes;            /* free blocks in thread caches */
-  uint64_t active_bytes;            /* address space of slabs and large blocks */
+  uint64_t cached_bytes;            /* free: in thread caches, and kept for large blocks */
+  uint64_t active_bytes;            /* address space of slabs, large blocks, arenas, kept spans */
   uint64_t slab_bytes;              /* of it in slabs */
   uint64_t large_bytes;             /* in large blocks, rounded up to pages */
   uint64_t large_blocks;            /* how many these are */
   uint64_t mapped_bytes;            /* obtained from the system for blocks */
-  uint64_t free_bytes;              /* of it in no slab, no large block and no arena */
+  uint64_t free_bytes;              /* of it in none of the above */
   uint64_t touched_bytes;           /* of the free ones: perhaps resident, waiting to be purged */
   uint64_t untouched_bytes;         /* of the free ones: known to hold no pages */
   uint64_t resident_bytes;          /* of the mapped ones: in memory now, as the system says */
@@ -269,13 +269,14 @@ CARREL_API carrel_result carrel_stats_print(carrel_format format,
 /* Which code allocates how much, by sampling: each byte that is allocated is sampled with the same
  * small probability, and the stack of the allocation it belongs to is kept, until the block is
  * freed as a live one. What is written is scaled to what all allocations are expected to be. Sizes
- * are those that were asked for. Blocks of arenas are not sampled. While no profile runs,
- * nothing of this costs time. CARREL_UNAVAILABLE: in the secure build, and where the program has no
- * unwinder, as in C with musl. */
+ * are those that were asked for; with an alignment above 16, small ones are the slot's, and realloc
+ * in place leaves a small block's as it was. Blocks of arenas are not sampled. While no profile
+ * runs, nothing of this costs time. CARREL_UNAVAILABLE: in the secure build, and where the program
+ * has no unwinder, as in C with musl. */
 
 /* Begins to sample, every `interval` bytes on average; 0 for the option profile_interval_kib. If a
  * profile is running, only the interval changes; what was sampled before a stop is kept. This
- * thread begins now, others when they next need memory that they have not cached, or have to
+ * thread follows now, others when they next need memory that they have not cached, or have to
  * give some back. May load a library: not from a function that the dynamic loader calls.
  * CARREL_OUT_OF_RANGE beyond 2^40, CARREL_NO_MEMORY. */
 CARREL_API carrel_result carrel_profile_start(size_t interval);
@@ -292,11 +293,15 @@ CARREL_API carrel_result carrel_profile_reset(void);
  * sample types alloc_objects, alloc_space (since the start or the last reset), inuse_objects,
  * inuse_space (live now), peak_objects and peak_space (live when the most bytes were). Addresses
  * come with mappings and build ids, names are found later. Null `path`: PREFIX.PID.NUMBER.pb.gz,
- * with the environment's CARREL_PROFILE_PREFIX, or else "carrel" in the working directory.
- * Allocates nothing. CARREL_BAD_ARGUMENT if no profile was ever started; CARREL_IO_ERROR. */
+ * the first NUMBER for which there is no file, with the environment's CARREL_PROFILE_PREFIX, or
+ * else "carrel" in the working directory; a `path` that is given is written over. Any thread may
+ * call this, but no signal handler: the option profile_signal is for that. Allocates nothing.
+ * Threads that take samples, or free what was sampled, wait meanwhile: who reads a pipe must be
+ * another process. After an error the file may be incomplete. CARREL_BAD_ARGUMENT if no profile was
+ * ever started; CARREL_NO_MEMORY; CARREL_IO_ERROR. */
 CARREL_API carrel_result carrel_profile_dump(const char* path);
 
-/* The same to an open file, which stays open. */
+/* The same to an open file, which stays open. CARREL_BAD_ARGUMENT if `fd` is negative. */
 CARREL_API carrel_result carrel_profile_dump_fd(int fd);
 
 /* --- Controls ------------------------------------------------------------------------------ */

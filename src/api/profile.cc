@@ -5,7 +5,6 @@
 #include <carrel/carrel.h>
 #include <errno.h>
 #include <signal.h>
-#include <sys/auxv.h>
 
 #include "api/instance.h"
 #include "heap/profiler.h"
@@ -40,7 +39,7 @@ struct FilePut {
 template <class Visit>
 void visit_code_mappings(Visit visit) {
   ProcessOs::for_each_code_mapping(
-      [](void* context, const LinuxCodeMapping& mapping) {
+      [](void* context, const ProcessOs::CodeMapping& mapping) {
         (*static_cast<Visit*>(context))(CodeMapping{.start = mapping.start,
                                                     .end = mapping.end,
                                                     .offset = mapping.offset,
@@ -92,20 +91,34 @@ long write_locked(ProcessProfiler& from, long file) {
 
 using FileName = TextBuffer<1024>;
 
-void default_name(FileName& name) {
+/// The next name that nobody was given in this process.
+FileName default_name() {
   static std::atomic<std::uint64_t> written{0};
+  FileName name;
   char prefix[896];
   const std::size_t size = ProcessOs::environment("CARREL_PROFILE_PREFIX", prefix, sizeof prefix);
   name << (size == 0 ? TextView("carrel") : TextView(prefix, size)) << "."
        << ProcessOs::process_id() << "." << written.fetch_add(1) + 1 << ".pb.gz";
+  return name;
 }
 
-long write_file_locked(ProcessProfiler& from, const char* path) {
-  const long file = ProcessOs::create_file(path);
+long write_and_close_locked(ProcessProfiler& from, long file) {
   if (file < 0) return file;
   const long error = write_locked(from, file);
   const long closed = ProcessOs::close_file(file);
   return error != 0 ? error : closed;
+}
+
+/// Writes to a file that is not there yet, whose name is returned in `name`: what an earlier
+/// program of this process number wrote stays.
+long write_new_file_locked(ProcessProfiler& from, FileName& name) {
+  constexpr int kTries = 10'000;
+  long file = -EEXIST;
+  for (int i = 0; i < kTries && file == -EEXIST; ++i) {
+    name = default_name();
+    file = ProcessOs::create_file(name.data(), true);
+  }
+  return write_and_close_locked(from, file);
 }
 
 void complain_about(const char* path, long error) {
@@ -121,8 +134,7 @@ void serve_dump_request() {
   while (from != nullptr && dump_wanted.load() && from->table().try_lock()) {
     if (dump_wanted.exchange(false)) {
       FileName name;
-      default_name(name);
-      const long error = write_file_locked(*from, name.data());
+      const long error = write_new_file_locked(*from, name);
       if (error != 0) complain_about(name.data(), error);
     }
     from->table().unlock();
@@ -144,7 +156,9 @@ constexpr ProfileHooks kProfileHooks = {
         },
     .sample_large =
         [](ThreadCache& stand_in, void* block, std::size_t size) {
-          return profiler()->sample_large(stand_in, block, size);
+          const bool taken = profiler()->sample_large(stand_in, block, size);
+          if (CARREL_UNLIKELY(dump_wanted.load())) serve_dump_request();
+          return taken;
         },
     .free = [](void* block) { profiler()->free(block); },
     .forget_large = [](const void* block) { profiler()->table().remove(block); },
@@ -153,15 +167,21 @@ constexpr ProfileHooks kProfileHooks = {
     .after_fork = [](bool in_child) { profiler()->after_fork(in_child); },
 };
 
-/// Where the library's own code is, unless the program contains it.
+/// Whether a file is carrel's library, and nothing else.
+bool is_library(TextView path) {
+  constexpr TextView kName("libcarrel");
+  std::size_t name = path.size;
+  while (name > 0 && path.data[name - 1] != '/') --name;
+  return path.size - name >= kName.size && TextView(path.data + name, kName.size) == kName;
+}
+
+/// Where the library's own code is, unless a program or another library contains it.
 void hide_own_frames(ProcessProfiler& from) {
   const std::uintptr_t own = reinterpret_cast<std::uintptr_t>(&ProcessOs::stack_trace);
-  const std::uintptr_t program = getauxval(AT_ENTRY);
   visit_code_mappings([&](const CodeMapping& mapping) {
-    const auto inside = [&](std::uintptr_t address) {
-      return address >= mapping.start && address < mapping.end;
-    };
-    if (inside(own) && !inside(program)) from.hide(mapping.start, mapping.end);
+    if (own >= mapping.start && own < mapping.end && is_library(mapping.path)) {
+      from.hide(mapping.start, mapping.end);
+    }
   });
 }
 
@@ -230,9 +250,8 @@ void write_profile_at_exit() {
   ProcessProfiler* from = profiler();
   if (from == nullptr) return;
   FileName name;
-  default_name(name);
   LockGuard guard(from->table());
-  const long error = write_file_locked(*from, name.data());
+  const long error = write_new_file_locked(*from, name);
   if (error != 0) return complain_about(name.data(), error);
   const SampleTotals totals = from->table().totals_locked();
   TextBuffer<1400> line;
@@ -263,7 +282,6 @@ carrel_result carrel_profile_start(size_t interval) {
     interval = size_t{process_heap.options_now().profile_interval_kib} * core::kKiB;
   }
   profiler->set_mean_bytes(interval);
-  if (process_heap.profiling()) return CARREL_OK;
   if (core::profile_begin_ns.load() == 0) {
     core::profile_begin_ns.store(core::ProcessOs::wall_clock_ns());
   }
@@ -290,13 +308,13 @@ carrel_result carrel_profile_dump(const char* path) {
   if constexpr (!core::ProcessHeap::kCanSample) return CARREL_UNAVAILABLE;
   core::ProcessProfiler* profiler = core::profiler();
   if (profiler == nullptr) return CARREL_BAD_ARGUMENT;
-  core::FileName name;
-  if (path == nullptr) {
-    core::default_name(name);
-    path = name.data();
-  }
   core::LockGuard guard(profiler->table());
-  return core::result_of(core::write_file_locked(*profiler, path));
+  if (path == nullptr) {
+    core::FileName name;
+    return core::result_of(core::write_new_file_locked(*profiler, name));
+  }
+  const long file = core::ProcessOs::create_file(path, false);
+  return core::result_of(core::write_and_close_locked(*profiler, file));
 }
 
 carrel_result carrel_profile_dump_fd(int fd) {

@@ -95,6 +95,7 @@ struct ThreadCache {
   ThreadCache* stand_in = nullptr;      // of a thread's cache: that other one
   ThreadCache* behind = nullptr;        // of a stand-in: the thread's cache
   std::int64_t bytes_until_sample = 0;  // of a stand-in, as what follows
+  std::uint64_t sample_mean = 0;        // what the distance was drawn with, in bytes
   std::uint64_t random_state = 0;       // for the next distance
   bool sampling = false;                // the thread is taking a sample just now
   ThreadCache* next = nullptr;          // in the registry

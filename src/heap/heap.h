@@ -61,7 +61,7 @@ struct ArenaHooks {
 
 /// How the heap reaches the profiler, once sampling was started (heap/profiler.h).
 struct ProfileHooks {
-  /// Prepares a cache that stands in for a thread's own.
+  /// Prepares a cache that stands in for a thread's own, or follows a change of the interval.
   void (*prepare)(ThreadCache& stand_in);
   /// The countdown of the stand-in has ended: a sampled block of `size` bytes, or null if this one
   /// cannot be sampled.

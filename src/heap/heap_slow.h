@@ -161,8 +161,7 @@ void Heap<C, Os, Tls>::keep_house(ThreadCache& cache) {
   }
   keeper_.trim(cache, purger_.ticks());
   if constexpr (kCanSample) {
-    const bool follows = cache.stand_in != nullptr;
-    if (CARREL_UNLIKELY(profiling_.load(std::memory_order_relaxed) != follows)) {
+    if (CARREL_UNLIKELY(profiling_.load(std::memory_order_relaxed) || cache.stand_in != nullptr)) {
       follow_profiling(cache);
     }
   }

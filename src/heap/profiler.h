@@ -29,7 +29,8 @@ class Profiler {
 
   SampleTable<Os>& table() { return table_; }
   std::uint64_t mean_bytes() const { return mean_bytes_.load(std::memory_order_relaxed); }
-  /// What is sampled stands for as much as it did when it was.
+  /// What is sampled stands for as much as it did when it was; a thread goes by it from its next
+  /// prepare() on.
   void set_mean_bytes(std::uint64_t bytes) { mean_bytes_.store(bytes, std::memory_order_relaxed); }
   /// Innermost frames in this range are left out: carrel's own.
   void hide(std::uintptr_t start, std::uintptr_t end) {
@@ -46,9 +47,11 @@ class Profiler {
 
   // What the heap calls; see ProfileHooks.
 
+  /// To begin the countdown anew loses nothing: it has no memory of what was counted.
   void prepare(ThreadCache& stand_in) {
-    stand_in.random_state = Os::random_word() | 1;
-    stand_in.bytes_until_sample = next_distance(stand_in.random_state, mean_bytes());
+    if (stand_in.sample_mean == mean_bytes()) return;
+    if (stand_in.random_state == 0) stand_in.random_state = Os::random_word() | 1;
+    draw(stand_in);
   }
 
   void* sample(ThreadCache& stand_in, std::size_t size) {
@@ -58,7 +61,7 @@ class Profiler {
     read_stack(trace);
     void* block = arena_.allocate(size, kSlotAlignment, false);
     if (block == nullptr) return nullptr;
-    if (add(block, size, trace)) return block;
+    if (add(stand_in, block, size, trace)) return block;
     arena_.free(span_of(block), block, [] {});
     return nullptr;
   }
@@ -68,7 +71,7 @@ class Profiler {
     if (sampling.nested) return false;
     StackTrace trace;
     read_stack(trace);
-    return add(block, size, trace);
+    return add(stand_in, block, size, trace);
   }
 
   void free(void* block) {
@@ -107,7 +110,7 @@ class Profiler {
     ~Sampling() {
       if (nested) return;
       cache_.sampling = false;
-      cache_.bytes_until_sample = next_distance(cache_.random_state, profiler_.mean_bytes());
+      profiler_.draw(cache_);
     }
     Sampling(const Sampling&) = delete;
     Sampling& operator=(const Sampling&) = delete;
@@ -134,8 +137,14 @@ class Profiler {
     trace.depth = static_cast<std::uint32_t>(depth);
   }
 
-  bool add(void* block, std::size_t size, const StackTrace& trace) {
-    return table_.add(block, size, sample_weight(size, mean_bytes()), trace);
+  /// By the mean that the countdown was drawn with.
+  bool add(const ThreadCache& stand_in, void* block, std::size_t size, const StackTrace& trace) {
+    return table_.add(block, size, sample_weight(size, stand_in.sample_mean), trace);
+  }
+
+  void draw(ThreadCache& stand_in) const {
+    stand_in.sample_mean = mean_bytes();
+    stand_in.bytes_until_sample = next_distance(stand_in.random_state, stand_in.sample_mean);
   }
 
   static constexpr std::size_t kMostHidden = 16;

@@ -54,12 +54,14 @@ void Heap<C, Os, Tls>::free_counted(ThreadCache& cache, void* block) {
   free_missed(block);
 }
 
-/// Begins or ends the sampling of the calling thread, whose cache this is, as is wanted. Without
+/// Begins or ends the sampling of the calling thread, whose cache this is, or changes its interval,
+/// as is wanted. Without
 /// memory for a stand-in, its allocations are not sampled.
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::follow_profiling(ThreadCache& cache) {
   if (!profiling_.load(std::memory_order_acquire)) return leave_profiling(cache);
-  if (cache.stand_in != nullptr || Tls::cache() != &cache) return;
+  if (cache.stand_in != nullptr) return profile_hooks()->prepare(*cache.stand_in);
+  if (Tls::cache() != &cache) return;
   void* memory = metadata_.allocate(sizeof(ThreadCache));
   if (memory == nullptr) return;
   auto* stand_in = ::new (memory) ThreadCache;
@@ -87,6 +89,8 @@ void Heap<C, Os, Tls>::count_large_now(void* block, std::size_t size) {
     follow_profiling(*cache);
     cache = cache->stand_in;
     if (cache == nullptr) return;
+  } else {
+    profile_hooks()->prepare(*cache);
   }
   cache->bytes_until_sample -= static_cast<std::int64_t>(size);
   if (cache->bytes_until_sample >= 0) return;

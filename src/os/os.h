@@ -98,4 +98,29 @@ concept OsLayer = requires(void* p, std::size_t n, std::atomic<std::uint32_t>& w
   { Os::abort() } -> std::same_as<void>;
 };
 
+// What heap profiles need beside that, of the system that a process runs on; the simulated one has
+// none of it. Nothing of this is called before a profile is started.
+//
+//   load_unwinder()         Makes stack_trace work; may allocate. False where there is no unwinder.
+//   stack_trace(frames, n)  Return addresses of the calling thread, innermost first: how many.
+//   for_each_code_mapping(visit, context)
+//                           Calls visit for every mapped file with code, in rising order.
+//   create_file(path, must_be_new), write_file(file, data, size), close_file(file)
+//                           A file's number or 0; negative: an error number.
+//   process_id(), wall_clock_ns()
+//                           The latter since 1970.
+template <class Os>
+concept ProfilingOs = requires(const void** frames, std::size_t n, long file, const char* path,
+                               void* context,
+                               void (*visit)(void*, const typename Os::CodeMapping&)) {
+  { Os::load_unwinder() } -> std::same_as<bool>;
+  { Os::stack_trace(frames, n) } -> std::same_as<std::size_t>;
+  { Os::for_each_code_mapping(visit, context) } -> std::same_as<void>;
+  { Os::create_file(path, true) } -> std::same_as<long>;
+  { Os::write_file(file, path, n) } -> std::same_as<long>;
+  { Os::close_file(file) } -> std::same_as<long>;
+  { Os::process_id() } -> std::same_as<std::uint64_t>;
+  { Os::wall_clock_ns() } -> std::same_as<std::uint64_t>;
+};
+
 }  // namespace carrel::core

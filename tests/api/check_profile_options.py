@@ -104,8 +104,10 @@ def on_signal(program: Path, library: Path | None, prefix: Path) -> None:
         assert process.stdin is not None and process.stdout is not None
         if process.stdout.readline() != b"ready\n":
             fail("the program did not get ready")
+        earlier = Path(f"{prefix}.{process.pid}.1.pb.gz")
+        earlier.write_text("of an earlier program", encoding="utf-8")
         process.send_signal(signal.SIGUSR2)
-        path = Path(f"{prefix}.{process.pid}.1.pb.gz")
+        path = Path(f"{prefix}.{process.pid}.2.pb.gz")
         until = time.monotonic() + 30
         while time.monotonic() < until:
             time.sleep(0.05)
@@ -118,7 +120,30 @@ def on_signal(program: Path, library: Path | None, prefix: Path) -> None:
         if process.wait(30) != 0:
             fail(f"after the signal the program ended with {process.returncode}")
     expect_leak(path, program)
+    if earlier.read_text(encoding="utf-8") != "of an earlier program":
+        fail("a file that was there was written over")
     path.unlink()
+    earlier.unlink()
+
+
+def with_a_file_cut_short(library: Path, prefix: Path) -> None:
+    """What is mapped of a file that has no bytes any more must not end the program."""
+    text = ("import mmap, os, signal, tempfile\n"
+            "file = tempfile.TemporaryFile()\n"
+            "file.truncate(8192)\n"
+            "mapped = mmap.mmap(file.fileno(), 8192)\n"
+            "file.truncate(0)\n"
+            "os.kill(os.getpid(), signal.SIGUSR2)\n")
+    env = environment(f"profile=1,profile_signal={int(signal.SIGUSR2)},profile_interval_kib=16",
+                      library, prefix)
+    result = subprocess.run([sys.executable, "-c", text], env=env, capture_output=True, text=True,
+                            check=False)
+    files = list(prefix.parent.glob(prefix.name + ".*.pb.gz"))
+    if result.returncode != 0 or len(files) != 1:
+        fail(f"python ended with {result.returncode}, {result.stderr!r}, files {files}")
+    if not any(mapping.build_id for mapping in pprof.read(files[0]).mappings.values()):
+        fail("no mapping has a build id")
+    files[0].unlink()
 
 
 def main() -> None:
@@ -131,6 +156,8 @@ def main() -> None:
         prefix = Path(folder) / "heap"
         at_exit(args.program, args.library, prefix)
         on_signal(args.program, args.library, prefix)
+        if args.library is not None:
+            with_a_file_cut_short(args.library, prefix)
         nowhere = Path(folder) / "missing" / "heap"
         run(args.program, environment("profile=1,profile_at_exit=1", args.library, nowhere),
             "heap profile not written")

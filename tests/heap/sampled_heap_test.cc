@@ -145,6 +145,25 @@ TEST_F(SampledHeapTest, StoppingLeavesBlocksInTheProfileUntilTheyAreFreed) {
   expect_nothing_left();
 }
 
+TEST_F(SampledHeapTest, AChangedIntervalIsFollowedAndEachSampleWeighedByItsOwn) {
+  profiler->set_mean_bytes(std::uint64_t{1} << 40);
+  heap_->set_profiling(true);
+  std::vector<char*> blocks = allocate_many(100, 100);
+  EXPECT_EQ(totals().samples, 0u);
+  profiler->set_mean_bytes(1);
+  heap_->set_profiling(true);
+  blocks.push_back(allocate(200));
+  EXPECT_TRUE(is_sampled(blocks.back()));
+  profiler->set_mean_bytes(std::uint64_t{1} << 40);
+  blocks.push_back(allocate(300));  // counted by the mean that it was drawn with
+  EXPECT_EQ(totals().live.whole_bytes(), 500u);
+  profiler->set_mean_bytes(1);
+  blocks.push_back(allocate(1'000'000));  // large blocks follow by themselves
+  EXPECT_EQ(totals().live.whole_bytes(), 1'000'500u);
+  free_all(blocks);
+  expect_nothing_left();
+}
+
 TEST_F(SampledHeapTest, OtherThreadsFollowAtTheirNextSlowPath) {
   VirtualThread other;
   std::vector<char*> blocks;

@@ -9,9 +9,10 @@
 
 namespace carrel::core {
 
-long LinuxOs::create_file(const char* path) {
+long LinuxOs::create_file(const char* path, bool must_be_new) {
+  const int how = must_be_new ? O_EXCL | O_NOFOLLOW : O_TRUNC;
   return raw_syscall(SYS_openat, AT_FDCWD, reinterpret_cast<long>(path),
-                     O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+                     O_WRONLY | O_CREAT | O_CLOEXEC | how, 0600);
 }
 
 long LinuxOs::write_file(long file, const void* data, std::size_t size) {

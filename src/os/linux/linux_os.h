@@ -15,8 +15,8 @@ struct LinuxCodeMapping {
   std::uint64_t offset;
   const char* path;
   std::size_t path_size;
-  const unsigned char* build_id;  // null if it has none
-  std::size_t build_id_size;
+  const unsigned char* build_id;
+  std::size_t build_id_size;  // 0 if it has none
 };
 
 struct LinuxOs {
@@ -41,7 +41,8 @@ struct LinuxOs {
   static std::uint64_t random_word();
   static std::size_t resident_bytes(const void* p, std::size_t bytes);
 
-  // For heap profiles, and not part of the contract either.
+  // For heap profiles: the second half of the contract.
+  using CodeMapping = LinuxCodeMapping;
 
   /// May allocate. False where there is no unwinder.
   static bool load_unwinder();
@@ -52,7 +53,7 @@ struct LinuxOs {
   static void for_each_code_mapping(void (*visit)(void* context, const LinuxCodeMapping& mapping),
                                     void* context);
   /// These return a file's number or 0, or an error number as a negative value.
-  static long create_file(const char* path);
+  static long create_file(const char* path, bool must_be_new);
   static long write_file(long file, const void* data, std::size_t size);
   static long close_file(long file);
   static std::uint64_t process_id();
@@ -69,6 +70,6 @@ struct LinuxOs {
   static void write_stderr(const char* text, std::size_t size);
   [[noreturn]] static void abort();
 };
-static_assert(OsLayer<LinuxOs>);
+static_assert(OsLayer<LinuxOs> && ProfilingOs<LinuxOs>);
 
 }  // namespace carrel::core

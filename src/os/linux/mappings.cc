@@ -3,6 +3,7 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #include "base/bits.h"
 #include "base/text.h"
@@ -95,19 +96,44 @@ bool parse(TextView text, Line& line) {
   return true;
 }
 
-/// The GNU build id of the ELF file whose first bytes lie at `start`, readable up to `end`.
-const unsigned char* find_build_id(std::uintptr_t start, std::uintptr_t end, std::size_t& size) {
-  size = 0;
-  if (end - start < sizeof(Elf64_Ehdr)) return nullptr;
-  const auto* header = at_address<const Elf64_Ehdr>(start);
-  if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_ident[EI_CLASS] != ELFCLASS64 ||
-      header->e_phentsize != sizeof(Elf64_Phdr) || header->e_phoff > end - start ||
-      header->e_phnum * sizeof(Elf64_Phdr) > end - start - header->e_phoff) {
-    return nullptr;
+/// Copies what this process has mapped there. False where it cannot be read: another thread may
+/// have unmapped it, its file may have been cut short.
+bool copy_memory(void* to, std::uintptr_t from, std::size_t size) {
+  iovec local = {.iov_base = to, .iov_len = size};
+  iovec remote = {.iov_base = at_address<void>(from), .iov_len = size};
+  const long copied =
+      raw_syscall(SYS_process_vm_readv, raw_syscall(SYS_getpid), reinterpret_cast<long>(&local), 1,
+                  reinterpret_cast<long>(&remote), 1, 0);
+  return copied == static_cast<long>(size);
+}
+
+std::uint64_t hash_of(TextView text) {
+  std::uint64_t hash = 0xCBF29CE484222325;  // FNV-1a
+  for (std::size_t i = 0; i < text.size; ++i) {
+    hash = (hash ^ static_cast<unsigned char>(text.data[i])) * 0x100000001B3;
   }
-  const auto* segments = at_address<const Elf64_Phdr>(start + header->e_phoff);
-  for (unsigned i = 0; i < header->e_phnum; ++i) {
-    const Elf64_Phdr& segment = segments[i];
+  return hash;
+}
+
+struct BuildId {
+  unsigned char bytes[64];
+  std::size_t size = 0;
+};
+
+/// The GNU build id of the ELF file whose first bytes lie at `start`, mapped up to `end`; of size 0
+/// if it has none.
+void find_build_id(std::uintptr_t start, std::uintptr_t end, BuildId& id) {
+  id.size = 0;
+  Elf64_Ehdr header;
+  if (end - start < sizeof header || !copy_memory(&header, start, sizeof header)) return;
+  if (memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64 ||
+      header.e_phentsize != sizeof(Elf64_Phdr) || header.e_phoff > end - start ||
+      header.e_phnum * sizeof(Elf64_Phdr) > end - start - header.e_phoff) {
+    return;
+  }
+  for (unsigned i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr segment;
+    if (!copy_memory(&segment, start + header.e_phoff + i * sizeof segment, sizeof segment)) return;
     if (segment.p_type != PT_NOTE || segment.p_offset > end - start ||
         segment.p_filesz > end - start - segment.p_offset) {
       continue;
@@ -115,19 +141,24 @@ const unsigned char* find_build_id(std::uintptr_t start, std::uintptr_t end, std
     std::uintptr_t at = start + segment.p_offset;
     const std::uintptr_t stop = at + segment.p_filesz;
     while (stop - at >= sizeof(Elf64_Nhdr)) {
-      const auto* note = at_address<const Elf64_Nhdr>(at);
-      const std::size_t name_bytes = align_up(note->n_namesz, 4);
-      const std::size_t bytes = sizeof *note + name_bytes + align_up(note->n_descsz, 4);
+      struct {
+        Elf64_Nhdr header;
+        char name[4];
+      } note = {};
+      if (!copy_memory(&note.header, at, sizeof note.header)) return;
+      const std::size_t name_bytes = align_up(note.header.n_namesz, 4);
+      const std::size_t bytes = sizeof note.header + name_bytes + align_up(note.header.n_descsz, 4);
       if (bytes > stop - at) break;
-      if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 &&
-          memcmp(note + 1, "GNU", 4) == 0 && note->n_descsz <= 64) {
-        size = note->n_descsz;
-        return at_address<const unsigned char>(at + sizeof *note + name_bytes);
+      if (note.header.n_type == NT_GNU_BUILD_ID && note.header.n_namesz == sizeof note.name &&
+          note.header.n_descsz <= sizeof id.bytes && copy_memory(&note, at, sizeof note) &&
+          memcmp(note.name, "GNU", sizeof note.name) == 0 &&
+          copy_memory(id.bytes, at + sizeof note, note.header.n_descsz)) {
+        id.size = note.header.n_descsz;
+        return;
       }
       at += bytes;
     }
   }
-  return nullptr;
 }
 
 }  // namespace
@@ -138,28 +169,24 @@ void LinuxOs::for_each_code_mapping(void (*visit)(void* context, const LinuxCode
   TextView text;
   Line line = {};
   // A file's first part, with its headers, is mapped before its code, or with it.
-  const unsigned char* build_id = nullptr;
-  std::size_t build_id_size = 0;
+  BuildId build_id;
+  std::uint64_t build_id_of = 0;  // the file's path, hashed
   while (lines.next(text)) {
     if (!parse(text, line) || line.path.size == 0) continue;
     const bool vdso = line.path == TextView("[vdso]");
     if (line.path.data[0] != '/' && !vdso) continue;
-    if (line.offset == 0 && line.readable) {
-      // Devices and data files are mapped too: only what may be code's file is looked into.
-      constexpr TextView kDevices("/dev/");
-      const bool device =
-          line.path.size > kDevices.size && TextView(line.path.data, kDevices.size) == kDevices;
-      build_id = device ? nullptr : find_build_id(line.start, line.end, build_id_size);
-      if (build_id == nullptr) build_id_size = 0;
-    }
+    const std::uint64_t file = hash_of(line.path);
+    if (file != build_id_of) build_id.size = 0;
+    build_id_of = file;
+    if (line.offset == 0 && line.readable) find_build_id(line.start, line.end, build_id);
     if (!line.executable) continue;
     visit(context, {.start = line.start,
                     .end = line.end,
                     .offset = line.offset,
                     .path = line.path.data,
                     .path_size = line.path.size,
-                    .build_id = build_id,
-                    .build_id_size = build_id_size});
+                    .build_id = build_id.bytes,
+                    .build_id_size = build_id.size});
   }
 }
 
