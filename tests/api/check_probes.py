@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,9 @@ def met(library: Path, program: Path) -> tuple[int, int, int]:
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100, check=False,
         )
     seen = re.search(r"^seen (\d+) (\d+) (\d+)$", result.stdout, re.MULTILINE)
+    if seen is None and "ptrace" in result.stdout + result.stderr:
+        print("this machine lets gdb trace nothing")
+        sys.exit(77)
     if seen is None:
         sys.exit(f"gdb met no probe:\n{result.stdout}{result.stderr}")
     return int(seen[1]), int(seen[2]), int(seen[3])
@@ -52,6 +56,9 @@ def main() -> int:
     parser.add_argument("library", type=Path)
     parser.add_argument("program", type=Path, help="any program that allocates")
     arguments = parser.parse_args()
+    if shutil.which("gdb") is None:
+        print("probes: gdb is missing; run ./dev setup", file=sys.stderr)
+        return 1
     found = noted(arguments.library)
     if set(found) != PROBES:
         print(f"probes: {sorted(found)} in the notes, {sorted(PROBES)} expected")

@@ -122,12 +122,12 @@ def main() -> int:
             shutil.rmtree(best, ignore_errors=True)
             best.mkdir()
             status = run(target, ["-merge=1"], [best, committed, grown])
-            # The smallest that cover something: a few hundred kilobytes at most.
-            chosen = sorted(best.iterdir(), key=lambda path: path.stat().st_size)[:150]
-            for path in committed.iterdir():
-                path.unlink()
-            for path in chosen:
-                shutil.copy(path, committed / path.name[:16])
+            chosen = sorted(best.iterdir())
+            if status == 0 and chosen:
+                for path in committed.iterdir():
+                    path.unlink()
+                for path in chosen:
+                    shutil.copy(path, committed / path.name[:16])
         elif arguments.smoke:
             known = [path for path in sorted(committed.iterdir())]
             status = run(target, ["-runs=0"], known) if known else 0

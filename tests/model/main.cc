@@ -83,9 +83,11 @@ bool run(const Scenario& scenario, const Arguments& arguments) {
   const Outcome outcome = model::explore(scenario, bounds, arguments.seconds);
   const double took = seconds_used() - start;
   if (!outcome.failure.empty()) {
-    std::printf("FAIL  %s: %s\n      in execution %lu (choices %s); see it: %s%s --trace\n",
-                scenario.name, outcome.failure.c_str(), outcome.executions, outcome.choices.c_str(),
-                "carrel_model --scenario ", scenario.name);
+    std::printf(
+        "FAIL  %s: %s\n      in execution %lu (choices %s); see it: carrel_model --scenario %s "
+        "--preemptions %d --stale %d --trace\n",
+        scenario.name, outcome.failure.c_str(), outcome.executions, outcome.choices.c_str(),
+        scenario.name, bounds.preemptions, bounds.stale_reads);
     if (arguments.trace) model::trace_last();
     return false;
   }

@@ -22,19 +22,15 @@ inline constexpr Config kModelConfig{.window_bytes = 4 * kGiB,
 static_assert(validate(kModelConfig));
 
 /// The same, judging every pointer that is freed.
-inline constexpr Config kModelSecure{.window_bytes = 4 * kGiB,
-                                     .cache_bytes_per_class = 0,
-                                     .cache_max_slots = 2,
-                                     .cache_min_slots = 2,
-                                     .decay_ms = 0,
-                                     .huge_start_bytes = kGiB,
-                                     .purge_start_bytes = 2 * kGranuleBytes,
-                                     .max_shards = 2,
-                                     .hardening = {.check_frees = true,
-                                                   .canary_bytes = 8,
-                                                   .zero_freed = true,
-                                                   .verify_bytes = 128,
-                                                   .isolate_classes = true}};
+inline constexpr Config kModelSecure = [] {
+  Config config = kModelConfig;
+  config.hardening = {.check_frees = true,
+                      .canary_bytes = 8,
+                      .zero_freed = true,
+                      .verify_bytes = 128,
+                      .isolate_classes = true};
+  return config;
+}();
 static_assert(validate(kModelSecure));
 
 template <Config C>

@@ -274,13 +274,15 @@ class Tools(unittest.TestCase):
         return path
 
     def test_mistakes_get_one_line_that_says_what_to_do(self) -> None:
-        for arguments, words in (
-                (["advise"], "give the program after --"),
-                (["advise", "--min-gain", "lots", "--", "/bin/true"], "give a percentage"),
-                (["advise", "--", "/nowhere/program"], "check the path"),
-                (["profile", "-o", "/proc/nowhere", "--", "/bin/true"], "choose another folder"),
-                (["compare", "--alloc", "glibc,nosuch", "--", "/bin/true"], "nosuch")):
-            error = run(*arguments, expected=(1, 2))
+        for status, arguments, words in (
+                (2, ["advise"], "give the program after --"),
+                (2, ["advise", "--min-gain", "lots", "--", "/bin/true"], "give a percentage"),
+                (1, ["advise", "--", "/nowhere/program"], "check the path"),
+                (1, ["profile", "-o", "/proc/nowhere", "--", "/bin/true"], "choose another folder"),
+                (2, ["profile", "-o", "", "--", "/bin/true"], "-o needs the name of a folder"),
+                (2, ["profile", "--no-such-option"], "--help after the command shows how"),
+                (1, ["compare", "--alloc", "glibc,nosuch", "--", "/bin/true"], "nosuch")):
+            error = run(*arguments, expected=(status,))
             self.assertIn(words, error)
             self.assertEqual(error.count("\n"), 1, error)
 

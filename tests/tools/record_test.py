@@ -220,7 +220,7 @@ def test_messages(folder: Path) -> None:
                         (["trace", "trim", str(trace), "-o", "x", "--from", "-1"], "--from"),
                         (["export", str(trace), "--pprof", "--measure", "bytes"], "--folded")):
         said = carrel(*words, status=2)
-        require(part in said.stderr, said.stderr)
+        require(part in said.stderr and said.stderr.count("\n") == 1, said.stderr)
     with open("/dev/full", "w", encoding="ascii") as full:
         for words in (["trace", "info", str(trace)], ["--help"], ["trace", "info", "--help"]):
             done = subprocess.run([CARREL, *words], stdout=full, stderr=subprocess.PIPE, text=True,

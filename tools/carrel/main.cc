@@ -58,8 +58,10 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    const int status = app.exit(error);
-    if (status != 0) return kExitUsage;
+    if (error.get_exit_code() != 0) {
+      throw UsageError("{}; --help after the command shows how", error.what());
+    }
+    app.exit(error);
     flush_output();
     return kExitOk;
   }

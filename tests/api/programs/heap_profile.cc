@@ -19,43 +19,21 @@
 extern "C" char __start_profile_sites[];
 extern "C" char __stop_profile_sites[];
 
-SITE void* site_small(size_t size) {
-  void* block = malloc(size);
-  __asm__ volatile("" ::"r"(block) : "memory");
-  return block;
-}
-SITE void* site_medium(size_t size) {
-  void* block = calloc(1, size);
-  __asm__ volatile("" ::"r"(block) : "memory");
-  return block;
-}
-SITE void* site_large(size_t size) {
-  void* block = malloc(size);
-  __asm__ volatile("" ::"r"(block) : "memory");
-  return block;
-}
-SITE void* site_churn(size_t size) {
-  void* block = operator new(size);
-  __asm__ volatile("" ::"r"(block) : "memory");
-  return block;
-}
-SITE void* site_threads(size_t size) {
-  void* block = malloc(size);
-  __asm__ volatile("" ::"r"(block) : "memory");
-  return block;
-}
+#define SITE_OF(name, call)                       \
+  SITE void* name(size_t size) {                  \
+    void* block = call;                           \
+    __asm__ volatile("" ::"r"(block) : "memory"); \
+    return block;                                 \
+  }
+SITE_OF(site_small, malloc(size))
+SITE_OF(site_medium, calloc(1, size))
+SITE_OF(site_large, malloc(size))
+SITE_OF(site_churn, operator new(size))
+SITE_OF(site_threads, malloc(size))
+SITE_OF(site_aligned, aligned_alloc(256, size))
+SITE_OF(site_off, malloc(size))
 SITE void* site_grown(void* block, size_t size) {
   block = realloc(block, size);
-  __asm__ volatile("" ::"r"(block) : "memory");
-  return block;
-}
-SITE void* site_aligned(size_t size) {
-  void* block = aligned_alloc(256, size);
-  __asm__ volatile("" ::"r"(block) : "memory");
-  return block;
-}
-SITE void* site_off(size_t size) {
-  void* block = malloc(size);
   __asm__ volatile("" ::"r"(block) : "memory");
   return block;
 }

@@ -301,17 +301,27 @@ Json read_document(const std::filesystem::path& place) {
 }
 
 void write_file(const std::string& text, const std::filesystem::path& file) {
-  const std::filesystem::path fresh = file.string() + ".new";
+  std::error_code unknown;
+  // What is no file, such as a pipe or a device, is written to, not replaced.
+  const bool special =
+      std::filesystem::exists(file, unknown) && !std::filesystem::is_regular_file(file, unknown);
+  std::filesystem::path fresh = file;
+  if (!special) fresh += ".new";
   std::ofstream out(fresh, std::ios::binary | std::ios::trunc);
   out << text;
   out.close();
   std::error_code error;
-  if (out) std::filesystem::rename(fresh, file, error);
+  if (out && !special) std::filesystem::rename(fresh, file, error);
   if (!out || error) {
     const std::string why = error ? error.message() : std::strerror(errno);
-    std::filesystem::remove(fresh, error);
+    if (!special) std::filesystem::remove(fresh, error);
     throw UserError("cannot write {}: {}; choose another place", file.string(), why);
   }
+}
+
+void write_output(const std::string& text, const std::string& place) {
+  if (!place.empty() && place != "-") return write_file(text, place);
+  std::fwrite(text.data(), 1, text.size(), stdout);
 }
 
 void write_document(const Json& document, const std::filesystem::path& file) {

@@ -34,4 +34,7 @@ void write_document(const Json& document, const std::filesystem::path& file);
 // The same for any text.
 void write_file(const std::string& text, const std::filesystem::path& file);
 
+/// To the file `place`, or to standard output where that is empty or "-".
+void write_output(const std::string& text, const std::string& place);
+
 }  // namespace carrel::tools

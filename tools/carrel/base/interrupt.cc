@@ -2,6 +2,7 @@
 #include "base/interrupt.h"
 
 #include <csignal>
+#include <cstdint>
 #include <ctime>
 #include <initializer_list>
 
@@ -12,14 +13,15 @@ namespace {
 volatile std::sig_atomic_t caught = 0;
 volatile std::sig_atomic_t wishes = 0;
 volatile std::sig_atomic_t borne = 1;  // the next wish beyond so many ends the process
-volatile std::time_t caught_at = 0;
+volatile std::int64_t caught_at_ms = 0;
 
 void on_signal(int number) {
   // The same wish may come twice at once, to the process and to its group.
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
-  if (wishes == 0 || now.tv_sec - caught_at >= 1) {
-    caught_at = now.tv_sec;
+  const std::int64_t now_ms = std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+  if (wishes == 0 || now_ms - caught_at_ms >= 1000) {
+    caught_at_ms = now_ms;
     wishes = wishes + 1;
   }
   if (wishes > borne) {

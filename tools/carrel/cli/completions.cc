@@ -240,11 +240,7 @@ int run(const CLI::App& command, const Options& options) {
   const std::string text = options.shell == "bash"  ? bash_script(tree)
                            : options.shell == "zsh" ? zsh_script(tree)
                                                     : fish_script(tree);
-  if (options.output.empty()) {
-    fmt::print("{}", text);
-  } else {
-    write_file(text, options.output);
-  }
+  write_output(text, options.output);
   return kExitOk;
 }
 

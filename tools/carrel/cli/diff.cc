@@ -39,7 +39,9 @@ RunFunction setup(CLI::App& command) {
   command.add_option("--by", options->measure, "what call sites are compared by")
       ->capture_default_str()
       ->check(CLI::IsMember({"bytes", "allocations", "peak_bytes", "leaked_bytes", "temporary"}));
-  command.add_option("--top", options->most, "how many call sites to show")->capture_default_str();
+  command.add_option("--top", options->most, "how many call sites to show")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   command.add_flag("--json", options->json, "all of it as JSON");
   return [options] { return run(*options); };
 }

@@ -38,11 +38,7 @@ int run(const Options& options) {
   } else {
     text = document.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
   }
-  if (options.output.empty() || options.output == "-") {
-    std::fwrite(text.data(), 1, text.size(), stdout);
-  } else {
-    write_file(text, options.output);
-  }
+  write_output(text, options.output);
   return kExitOk;
 }
 

@@ -87,18 +87,14 @@ std::string roff(const std::string& text) {
   return out;
 }
 
-std::string joined(const std::vector<std::string>& words, const std::string& between) {
-  std::string out;
-  for (const std::string& word : words) out += (out.empty() ? "" : between) + word;
-  return out;
-}
-
 std::string option_text(const OptionFacts& option) {
   std::string out =
-      ".TP\n.B " + roff(option.names.empty() ? option.positional : joined(option.names, ", "));
+      ".TP\n.B " + roff(option.names.empty() ? option.positional
+                                             : fmt::format("{}", fmt::join(option.names, ", ")));
   if (!option.names.empty() && !option.value.empty()) out += " \\fI" + roff(option.value) + "\\fP";
   out += "\n" + roff(option.description) + ".\n";
-  if (option.only_these) out += "One of " + roff(joined(option.values, ", ")) + ".\n";
+  if (option.only_these)
+    out += "One of " + roff(fmt::format("{}", fmt::join(option.values, ", "))) + ".\n";
   if (!option.default_value.empty() && option.default_value != "\"\"") {
     out += "Default: " + roff(option.default_value) + ".\n";
   }
@@ -114,7 +110,7 @@ std::string manual(const std::vector<CommandFacts>& tree) {
       CARREL_VERSION_MAJOR, CARREL_VERSION_MINOR, CARREL_VERSION_PATCH);
   for (const CommandFacts& command : tree) {
     if (command.path.empty() || !command.commands.empty()) continue;
-    out += ".B carrel " + roff(joined(command.path, " ")) + "\n[options]";
+    out += ".B carrel " + roff(fmt::format("{}", fmt::join(command.path, " "))) + "\n[options]";
     for (const OptionFacts& option : command.options) {
       if (!option.names.empty() || option.positional == "CMD") continue;
       out += " \\fI" + roff(option.positional) + "\\fP";
@@ -125,7 +121,8 @@ std::string manual(const std::vector<CommandFacts>& tree) {
   out += std::string(".SH DESCRIPTION\n") + kDescription + ".SH COMMANDS\n";
   for (const CommandFacts& command : tree) {
     if (command.path.empty()) continue;
-    out += ".SS carrel " + roff(joined(command.path, " ")) + "\n" + roff(command.summary) + ".\n";
+    out += ".SS carrel " + roff(fmt::format("{}", fmt::join(command.path, " "))) + "\n" +
+           roff(command.summary) + ".\n";
     for (const OptionFacts& option : command.options) out += option_text(option);
     if (!command.footer.empty()) {
       out += ".PP\n.EX\n" + roff(command.footer) + "\n.EE\n";
@@ -139,11 +136,7 @@ std::string manual(const std::vector<CommandFacts>& tree) {
 
 int run(const CLI::App& command, const Options& options) {
   const std::string text = manual(read_tree(*command.get_parent()));
-  if (options.output.empty()) {
-    fmt::print("{}", text);
-  } else {
-    write_file(text, options.output);
-  }
+  write_output(text, options.output);
   return kExitOk;
 }
 

@@ -28,6 +28,7 @@ struct Options {
 };
 
 int run(const Options& options) {
+  if (options.folder.empty()) throw UsageError("-o needs the name of a folder");
   require_preloadable(preflight(*options.command));
   catch_interrupts();
   const OutputFolder folder(options.folder, "profile");

@@ -10,9 +10,9 @@ namespace carrel::tools {
 
 // The difference as JSON: `before` and `after` (command, allocator, recorded_at), `measure`,
 // `totals`: {what, before, after}, `sizes`: {upper_bytes, before, after} in bytes, and `stacks`:
-// {frames: names, innermost first, before, after, chance: true when sampling alone may have made
-// the difference}, those that changed most first. `measure`: one of export's. Throws UsageError on
-// another word.
+// {frames: names, innermost first, before, after, chance: true when the measure is in bytes and
+// sampling alone may have made the difference}, those that changed most first. `measure`: one of
+// export's. Throws UsageError on another word.
 Json diff_documents(const Json& before, const Json& after, const std::string& measure);
 
 // The same for people; the `most` call sites that changed most.
