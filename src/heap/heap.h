@@ -91,7 +91,7 @@ class Heap {
         shards_(context_),
         keeper_(shards_, metadata_, limits_),
         registry_(metadata_),
-        spans_(pool_),
+        spans_(map_, pool_, registry_),
         large_(map_, pool_, spans_),
         purger_(context_, shards_, spans_, options_) {}
   Heap(const Heap&) = delete;
@@ -263,6 +263,7 @@ class Heap {
     purger_.keep_time();
     flush(*cache);
     const std::size_t given_bytes = cache->given_bytes;
+    spans_.leave(*cache);
     registry_.detach(cache);
     purger_.note_given(given_bytes, C.purge_start_bytes);
     purger_.poll();
@@ -336,6 +337,7 @@ class Heap {
   CARREL_NOINLINE void* allocate_missed(std::size_t size);
   CARREL_NOINLINE void free_missed(void* block);
   void push_slow(void* block, std::uint8_t value);
+  void free_large(void* block);
   CARREL_NOINLINE ThreadCache* attach_thread();
   CARREL_NOINLINE void* allocate_large(std::size_t size, std::size_t alignment, bool zero);
   CARREL_COLD bool initialize_now();
@@ -381,6 +383,9 @@ class Heap {
   void check_large(const void* block) const {
     if (CARREL_UNLIKELY(address_of(block) % kGranuleBytes != 0)) {
       Report<Os>::interior_pointer(block);
+    }
+    if constexpr (!kHard.guard_large) {
+      if (CARREL_UNLIKELY(!large_.is_live(block))) Report<Os>::double_free(block);
     }
   }
   [[noreturn]] CARREL_COLD void report_misuse(const void* pointer);

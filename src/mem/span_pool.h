@@ -71,8 +71,7 @@ class SpanPool {
       Os::advise_huge(map_.address(span->first), bytes(span), true);  // as its neighbours are
     }
     LockGuard guard(lock_);
-    Report<Os>::check(span->state == SpanState::kLarge || span->state == SpanState::kSlab,
-                      "a span that is released is in use");
+    Report<Os>::check(span->state >= SpanState::kLarge, "a span that is released is in use");
     span->moved_pages = false;
     const bool untouched = fresh || known_zero;
     stamp(span, untouched ? std::uint8_t{0} : now());
