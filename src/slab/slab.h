@@ -34,7 +34,11 @@ bool make_slab(Span* span, std::uint8_t size_class, std::uint32_t shard,
     bits = static_cast<std::uint64_t*>(metadata.allocate(info.bit_words * sizeof(std::uint64_t)));
     if (bits == nullptr) return false;
   }
-  for (std::uint32_t word = 0; word < info.bit_words; ++word) bits[word] = ~std::uint64_t{0};
+  for (std::uint32_t word = 0; word < info.bit_words; ++word) {
+    std::uint64_t all = ~std::uint64_t{0};
+    CARREL_OPAQUE(all);  // or it becomes a memset, whose code may be resident for this alone
+    bits[word] = all;
+  }
   if (info.slots % 64 != 0) {
     bits[info.bit_words - 1] = (std::uint64_t{1} << (info.slots % 64)) - 1;
   }
