@@ -17,9 +17,10 @@
 // The fast paths take no lock, make no atomic read-modify-write and write to no user
 // memory. `Tls` is what the process gives: the calling thread's cache (cache(), set_cache() for its
 // own, use_cache() for another in its place, may_attach()), the heap itself (heap()), the options
-// (read_options()), and what is done once around the moment when the heap becomes usable
-// (before_ready() must not allocate, after_ready() may). All functions may be called from any
-// thread; exhaustion is a null pointer, turned into errno in api/.
+// (read_options()), whether to try again what would fail (try_again(), outside of locks), and what
+// is done once around the moment when the heap becomes usable (before_ready() must not allocate,
+// after_ready() may). All functions may be called from any thread; exhaustion is a null pointer,
+// turned into errno in api/.
 #pragma once
 
 #include "cache/thread_registry.h"
@@ -345,7 +346,10 @@ class Heap {
   bool prepare_parts();
   void read_options();
   void* take_uncached(std::uint8_t size_class);
-  void* take_slot(std::uint8_t size_class);
+  void* take_slot(std::uint8_t size_class, std::size_t size);
+  void* take_slot_once(std::uint8_t size_class);
+  CARREL_COLD void* take_slot_again(std::uint8_t size_class, std::size_t size);
+  void* take_large(std::size_t size, std::size_t alignment, bool zero, ThreadCache& cache);
   void flush(ThreadCache& cache);
   void reclaim();
   void release_empty();

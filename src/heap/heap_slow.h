@@ -20,15 +20,32 @@ template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_missed(std::size_t size) {
   if (size > kLargestSlotRequest) return allocate_large(size, kSlotAlignment, false);
   const std::uint8_t id = guarded_class_for(size);
-  void* block = take_slot(id);
+  void* block = take_slot(id, size);
   if constexpr (kHard.check_frees) {
     if (block != nullptr) guard_.hand_out(map_, block, id, size);
   }
   return block;
 }
 
+/// `size` is for who is told that it cannot be had.
 template <Config C, OsLayer Os, class Tls>
-CARREL_INLINE void* Heap<C, Os, Tls>::take_slot(std::uint8_t id) {
+CARREL_INLINE void* Heap<C, Os, Tls>::take_slot(std::uint8_t id, std::size_t size) {
+  void* block = take_slot_once(id);
+  return CARREL_LIKELY(block != nullptr) ? block : take_slot_again(id, size);
+}
+
+template <Config C, OsLayer Os, class Tls>
+void* Heap<C, Os, Tls>::take_slot_again(std::uint8_t id, std::size_t size) {
+  void* block = nullptr;
+  for (std::uint32_t attempt = 1; block == nullptr && Tls::try_again(size, kSlotAlignment, attempt);
+       ++attempt) {
+    block = take_slot_once(id);
+  }
+  return block;
+}
+
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void* Heap<C, Os, Tls>::take_slot_once(std::uint8_t id) {
   ThreadCache* cache = own_cache();
   if (CARREL_UNLIKELY(!cache->attached)) {
     cache = attach_thread();
@@ -122,18 +139,30 @@ void* Heap<C, Os, Tls>::allocate_large(std::size_t size, std::size_t alignment, 
   if (CARREL_UNLIKELY(!own_cache()->attached)) attach_thread();  // where spans are kept
   ThreadCache& cache = *own_cache();
   if (CARREL_UNLIKELY(pool_.over_soft_limit())) relieve(cache);
-  void* block = nullptr;
-  if constexpr (!kHard.guard_large) {
-    if (alignment <= kGranuleBytes) block = large_.reuse(size, zero, cache);
-  }
-  if (block == nullptr) block = large_.allocate(size, alignment, zero);
-  if (CARREL_UNLIKELY(block == nullptr && size <= kMaxRequestBytes)) {
-    reclaim();
-    block = large_.allocate(size, alignment, zero);
+  void* block = take_large(size, alignment, zero, cache);
+  for (std::uint32_t attempt = 1;
+       CARREL_UNLIKELY(block == nullptr) && size <= kMaxRequestBytes &&
+       alignment <= kMaxRequestBytes && Tls::try_again(size, alignment, attempt);
+       ++attempt) {
+    block = take_large(size, alignment, zero, cache);
   }
   CARREL_PROBE("large", block, size);
   if (CARREL_LIKELY(block != nullptr)) count_large(block, size);
   return block;
+}
+
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void* Heap<C, Os, Tls>::take_large(std::size_t size, std::size_t alignment, bool zero,
+                                                 ThreadCache& cache) {
+  void* block = nullptr;
+  if constexpr (!kHard.guard_large) {
+    if (alignment <= kGranuleBytes) block = large_.reuse(size, zero, cache);
+    if (block != nullptr) return block;
+  }
+  block = large_.allocate(size, alignment, zero);
+  if (CARREL_LIKELY(block != nullptr) || size > kMaxRequestBytes) return block;
+  reclaim();
+  return large_.allocate(size, alignment, zero);
 }
 
 template <Config C, OsLayer Os, class Tls>
