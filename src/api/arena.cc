@@ -81,6 +81,7 @@ constexpr ArenaReports kReports = {
           if (arena != nullptr) arenas().reset(*arena);
           return arena != nullptr;
         },
+    .set = &all_arenas,
 };
 
 /// The set, made if need be; null when memory is exhausted.

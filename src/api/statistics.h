@@ -141,6 +141,7 @@ struct ArenaReports {
   bool (*stats)(std::size_t number, carrel_arena_stats& stats);
   bool (*set_limit)(std::size_t number, std::uint64_t bytes);
   bool (*reset)(std::size_t number);
+  const void* set;  // where the pointer to all of them is, for who reads from outside
 };
 
 /// Null until the first arena is created.

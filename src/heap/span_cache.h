@@ -99,6 +99,7 @@ class SpanCache {
   }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   static constexpr std::uint32_t kDrawers = 16;
   static constexpr std::uint32_t kMaxLength = 1 * kMiB >> kGranuleShift;
   static constexpr std::size_t kMostGranules = 2 * kMiB >> kGranuleShift;
