@@ -102,6 +102,7 @@ constexpr ArenaReports kReports = {
         },
     .refuses = [](carrel_arena* arena,
                   std::size_t size) { return from_handle(arena)->refuses(size); },
+    .set = &all_arenas,
 };
 
 /// The set, made if need be; null when memory is exhausted.

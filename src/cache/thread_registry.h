@@ -65,6 +65,7 @@ class ThreadRegistry {
   void reset_after_fork() { lock_.reset_after_fork(); }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   MetadataArena<Os>& metadata_;
   Mutex<Os> lock_;  // guards everything below
   IntrusiveList<ThreadCache> caches_;

@@ -244,6 +244,7 @@ class Arena {
   void reset_after_fork() { lock_.reset_after_fork(); }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   struct Bin {
     IntrusiveList<Span> open;  // slabs with a free slot
     IntrusiveList<Span> full;

@@ -330,6 +330,7 @@ class Heap {
   const SpanCache<Os>& spans() const { return spans_; }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   enum State : std::uint32_t { kUntouched, kBusy, kReady };
 
   static void* plain_slow(std::size_t size) { return Tls::heap().allocate_slow(size); }

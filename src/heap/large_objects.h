@@ -25,6 +25,7 @@ class LargeBlocks {
   std::size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  protected:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   /// Below this, copying is as fast as three calls to the system.
   static constexpr std::size_t kMoveBytes = 256 * kKiB;
   static constexpr std::size_t kPageTableBytes = 2 * kMiB;

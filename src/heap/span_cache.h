@@ -74,6 +74,7 @@ class SpanCache {
   }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   static constexpr std::size_t kMostGranules = 3 * kMiB >> kGranuleShift;
   static constexpr std::size_t kHeapShare = 4;
   static constexpr std::size_t kFewestThreads = 2;  // what a lone thread's share is reckoned by

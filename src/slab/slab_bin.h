@@ -203,6 +203,7 @@ class alignas(64) SlabBin {
   void reset_after_fork() { lock_.reset_after_fork(); }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   static constexpr std::uint32_t kMaxWords = static_cast<std::uint32_t>(kGranuleBytes / 16 / 64);
 
   static constexpr Hardening kHard = hardening_of<Os>();
