@@ -160,50 +160,12 @@ class Heap {
 
   /// Resizes a block, keeping its contents; null leaves the old block as it was. The
   /// block keeps the alignment it was allocated with, if that is handed in again.
-  void* reallocate(void* block, std::size_t size, std::size_t alignment) {
-    if (block == nullptr) return aligned_allocate(alignment, size);
-    if constexpr (kHard.check_frees) {
-      const std::uint8_t id = plain_class(map_.class_of(block));
-      if (id == kArenaBlock) return arena_hooks()->reallocate(block, size, alignment);
-      return resize_guarded(block, id, size) ? block : move_block(block, id, size, alignment);
-    }
+  CARREL_INLINE void* reallocate(void* block, std::size_t size, std::size_t alignment) {
     const std::uint8_t id = plain_class(map_.class_of(block));
-    if (CARREL_LIKELY(id - 1u < kClassCount)) {
-      if (size <= kClasses[id].slot_bytes && size > kClasses[id].slot_bytes / 2) return block;
-    } else if (id == kLargeBlock) {
-      if (resize_large(block, size)) return block;
-    } else {
-      if (id == kArenaBlock) return arena_hooks()->reallocate(block, size, alignment);
-      if (id != kSampledBlock) report_misuse(block);
-      const std::size_t bytes = usable_size(block);
-      if (size <= bytes && size > bytes / 2) return block;
+    if constexpr (!kHard.check_frees) {
+      if (CARREL_LIKELY(id - 1u < kClassCount) && fits(size, kClasses[id].slot_bytes)) return block;
     }
-    return move_block(block, id, size, alignment);
-  }
-
-  /// Whether a block can stay where it is, shorter, for want of memory to move it.
-  bool stays(void* block, std::uint8_t id, std::size_t size) {
-    if constexpr (kHard.check_frees) return shrink_guarded(block, id, size);
-    return true;
-  }
-
-  /// The rest of reallocate.
-  CARREL_INLINE void* move_block(void* block, std::uint8_t id, std::size_t size,
-                                 std::size_t alignment) {
-    const std::size_t old_bytes = usable_size(block);
-    if (id == kLargeBlock && size > old_bytes) {
-      forget_large(block);  // if it stays after all, out of the profile
-      void* moved = large_.grow_by_moving(block, size, alignment);
-      if (moved != nullptr) {
-        count_large(moved, size);
-        return moved;
-      }
-    }
-    void* target = aligned_allocate(alignment, size);
-    if (target == nullptr) return size <= old_bytes && stays(block, id, size) ? block : nullptr;
-    memcpy(target, block, size < old_bytes ? size : old_bytes);
-    free(block);
-    return target;
+    return reallocate_slow(block, id, size, alignment);
   }
 
   /// Bytes that may be used in a live block.
@@ -355,6 +317,16 @@ class Heap {
   void reclaim();
   void release_empty();
   void keep_house(ThreadCache& cache);
+
+  /// Whether a block of so many bytes may stay where it is: it is not more than twice what is
+  /// needed.
+  static constexpr bool fits(std::size_t size, std::size_t bytes) {
+    return size <= bytes && (size > bytes / 2 || bytes == kSlotAlignment);
+  }
+  CARREL_NOINLINE void* reallocate_slow(void* block, std::uint8_t id, std::size_t size,
+                                        std::size_t alignment);
+  void* move_block(void* block, std::uint8_t id, std::size_t old_bytes, std::size_t size,
+                   std::size_t alignment);
 
   // Sampling, in heap/sampled_heap.h.
   CARREL_NOINLINE void* allocate_counted(ThreadCache& stand_in, std::size_t size);

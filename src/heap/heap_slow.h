@@ -165,6 +165,48 @@ CARREL_INLINE void* Heap<C, Os, Tls>::take_large(std::size_t size, std::size_t a
   return large_.allocate(size, alignment, zero);
 }
 
+/// reallocate, for all that is no slot into which the new size fits. `id` is the block's class.
+template <Config C, OsLayer Os, class Tls>
+void* Heap<C, Os, Tls>::reallocate_slow(void* block, std::uint8_t id, std::size_t size,
+                                        std::size_t alignment) {
+  if (block == nullptr) return aligned_allocate(alignment, size);
+  if (id == kArenaBlock) return arena_hooks()->reallocate(block, size, alignment);
+  if constexpr (kHard.check_frees) {
+    if (resize_guarded(block, id, size)) return block;
+    return move_block(block, id, usable_size(block), size, alignment);
+  }
+  if (CARREL_LIKELY(id - 1u < kClassCount)) {
+    return move_block(block, id, kClasses[id].slot_bytes, size, alignment);
+  }
+  if (id == kLargeBlock && resize_large(block, size)) return block;
+  const std::size_t bytes = usable_size(block);
+  if (id == kSampledBlock && fits(size, bytes)) return block;
+  return move_block(block, id, bytes, size, alignment);
+}
+
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void* Heap<C, Os, Tls>::move_block(void* block, std::uint8_t id,
+                                                 std::size_t old_bytes, std::size_t size,
+                                                 std::size_t alignment) {
+  if (id == kLargeBlock && size > old_bytes) {
+    forget_large(block);  // if it stays after all, out of the profile
+    void* moved = large_.grow_by_moving(block, size, alignment);
+    if (moved != nullptr) {
+      count_large(moved, size);
+      return moved;
+    }
+  }
+  void* target = aligned_allocate(alignment, size);
+  if (target == nullptr) {  // a block that shrinks stays, where it can be told so
+    if (size > old_bytes) return nullptr;
+    if constexpr (kHard.check_frees) return shrink_guarded(block, id, size) ? block : nullptr;
+    return block;
+  }
+  memcpy(target, block, size < old_bytes ? size : old_bytes);
+  free(block);
+  return target;
+}
+
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::take_uncached(std::uint8_t size_class) {
   if (!initialize()) return nullptr;

@@ -14,8 +14,9 @@ constexpr std::uint64_t kSecond = 0x2222;
 
 char* blocks[20];
 
-/// Blocks of this size come from the pool and go back there at once.
-constexpr std::size_t kBig = 1100 * kKiB;
+/// Blocks of this size come from the pool and go back there at once: in so small a heap a thread
+/// keeps no span of more than four granules.
+constexpr std::size_t kBig = 5 * kGranuleBytes;
 
 // --- sweep: holes in a slab are purged while blocks of it are freed and taken --------------------
 
