@@ -149,13 +149,13 @@ class Heap {
   void* aligned_allocate(std::size_t alignment, std::size_t size) {
     if (alignment <= kSlotAlignment) return malloc<plain_slow>(size);
     if constexpr (kHard.check_frees) return guarded_aligned_allocate(alignment, size);
-    const std::size_t least = size > alignment ? size : alignment;
-    if (least > kMaxSlotBytes) return allocate_large(size == 0 ? 1 : size, alignment, false);
-    // Slabs start at granules, so a slot size that is a multiple of the alignment will do;
-    // every power of two is such a class.
-    std::uint8_t id = size_class_for(least);
-    while ((kClasses[id].slot_bytes & (alignment - 1)) != 0) ++id;
-    return malloc<plain_slow>(kClasses[id].slot_bytes);
+    if (size == 0) size = 1;
+    if (CARREL_UNLIKELY(size > kMaxSlotBytes || alignment > kMaxSlotBytes)) {
+      return allocate_large(size, alignment, false);
+    }
+    // Slabs start at granules, and the class of a multiple of the alignment has slots of such a
+    // size too: either it is itself a slot size, or the alignment divides its doubling's steps.
+    return malloc<plain_slow>(align_up(size, alignment));
   }
 
   /// Resizes a block, keeping its contents; null leaves the old block as it was. The

@@ -39,8 +39,8 @@ inline constexpr std::uint8_t kClassCount = size_class_for(kMaxSlotBytes);
 static_assert(kClassCount <= kMaxClassId);
 static_assert(slot_bytes_for(kClassCount) == kMaxSlotBytes);
 
-/// What a slab of one class looks like.
-struct ClassInfo {
+/// What a slab of one class looks like. A cache line each, so that the index is a shift.
+struct alignas(64) ClassInfo {
   std::uint32_t slot_bytes;
   std::uint32_t granules;        // of a slab
   std::uint32_t slots;           // in a slab
