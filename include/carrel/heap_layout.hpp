@@ -18,10 +18,10 @@ inline constexpr std::uint32_t kHeapNoteType = 1;
 // Numbers in the records themselves.
 
 /// What a span is.
-enum class HeapSpanState : std::uint8_t { kUnused, kFree, kPurging, kLarge, kSlab };
+enum class HeapSpanState : std::uint8_t { kUnused, kFree, kPurging, kLarge, kKept, kSlab };
 
 /// Values of the class map, a byte a granule, where they are no slab's of a shard.
-inline constexpr std::uint8_t kMapNothing = 0;  // of a large span: kept for the next large block
+inline constexpr std::uint8_t kMapNothing = 0;
 inline constexpr std::uint8_t kMapSampled = 61;
 inline constexpr std::uint8_t kMapArena = 62;
 inline constexpr std::uint8_t kMapLarge = 63;
@@ -45,6 +45,7 @@ struct HeapLayout {
   const void* classes;   // array of Class, from number 0, which is none
   const void* arenas;    // pointer to ArenaReports, null while there are no arenas
   const void* profiler;  // pointer to Profiler, null while nothing was sampled
+  const void* shortage;  // Shortage
 
   std::uint32_t granule_bytes;  // the number itself
   std::uint32_t class_count;    // the number itself, without class 0
@@ -64,10 +65,8 @@ struct HeapLayout {
     std::uint32_t rows, shard_count;
     // Thread caches: the newest Cache; how many.
     std::uint32_t caches, cache_count;
-    // Spans kept for large blocks: an array of Drawer; how many (the number itself).
-    std::uint32_t drawers, drawer_count;
-    // Large blocks beside those that drawers count.
-    std::uint32_t large_blocks, large_bytes;
+    // Large blocks beside those that thread caches count: of threads that are gone, and others.
+    std::uint32_t gone_blocks, gone_bytes, large_blocks, large_bytes;
     // Granules: added so far, free, free and touched, purged so far; bytes of purged holes.
     std::uint32_t added, free, touched, purged, holes_purged;
     // Events so far: spans handed out, extensions, purges, waits (4).
@@ -109,7 +108,10 @@ struct HeapLayout {
   struct Cache {
     std::uint32_t bytes;  // its size
     std::uint32_t next, shard;
-    std::uint32_t bins;                     // array of CacheBin
+    std::uint32_t bins;  // array of CacheBin
+    // Spans kept for large blocks: granules, less those that were taken away. Large blocks and
+    // their bytes, allocated less freed: only the sums over all threads mean anything.
+    std::uint32_t kept_granules, taken_granules, large_blocks, large_bytes;
     std::uint32_t bin_count;                // the number itself
     std::uint32_t most_slots;               // the number itself: no bin holds more
     std::uint8_t bin_class[kMaxCacheBins];  // the numbers themselves: whose blocks are in which bin
@@ -119,12 +121,6 @@ struct HeapLayout {
     std::uint32_t bytes;       // its size
     std::uint32_t top, floor;  // pointers: blocks lie from floor on, as many as fit before top
   } in_cache_bin;
-
-  struct Drawer {
-    std::uint32_t bytes;     // its size
-    std::uint32_t granules;  // 4: kept
-    std::uint32_t blocks, block_bytes;
-  } in_drawer;
 
   struct Class {
     std::uint32_t bytes;                        // its size
@@ -142,6 +138,10 @@ struct HeapLayout {
     std::uint32_t in_use;  // 1: whether it exists
     std::uint32_t live_bytes, live_blocks, span_bytes;
   } in_arena;
+
+  struct Shortage {
+    std::uint32_t refusals, retries;  // requests that failed, and that were tried again
+  } in_shortage;
 
   struct Profiler {
     std::uint32_t arena;  // an Arena that is in no table: the slabs of sampled blocks

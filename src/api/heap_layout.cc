@@ -8,6 +8,7 @@
 
 #include "api/instance.h"
 #include "api/profile.h"
+#include "api/shortage.h"
 #include "api/statistics.h"
 #include "heap/arena_set.h"
 #include "heap/profiler.h"
@@ -21,6 +22,7 @@ namespace carrel::core {
 static_assert(static_cast<int>(HeapSpanState::kFree) == static_cast<int>(SpanState::kFree));
 static_assert(static_cast<int>(HeapSpanState::kPurging) == static_cast<int>(SpanState::kPurging));
 static_assert(static_cast<int>(HeapSpanState::kLarge) == static_cast<int>(SpanState::kLarge));
+static_assert(static_cast<int>(HeapSpanState::kKept) == static_cast<int>(SpanState::kKept));
 static_assert(static_cast<int>(HeapSpanState::kSlab) == static_cast<int>(SpanState::kSlab));
 static_assert(kMapNothing == kNotOurs && kMapSampled == kSampledBlock);
 static_assert(kMapArena == kArenaBlock && kMapLarge == kLargeBlock);
@@ -38,7 +40,6 @@ struct HeapLayoutTable {
   using ShardRow = AllShards::Row;
   using Bin = SlabBin<Os>;
   using Registry = ThreadRegistry<Os>;
-  using Kept = SpanCache<Os>;
   using Large = LargeBlocks<Os>;  // the first base of each build's own
   using Set = ArenaSet<Os>;
   using OneArena = Arena<Os>;
@@ -54,6 +55,7 @@ struct HeapLayoutTable {
     const std::size_t pool = offsetof(ProcessHeap, pool_);
     const std::size_t shards = offsetof(ProcessHeap, shards_);
     const std::size_t registry = offsetof(ProcessHeap, registry_);
+    const std::size_t spans = offsetof(ProcessHeap, spans_);
     const std::size_t large = offsetof(ProcessHeap, large_);
     const std::size_t events = pool + offsetof(Pool, events_);
     return {
@@ -73,8 +75,8 @@ struct HeapLayoutTable {
         .shard_count = at(shards, offsetof(AllShards, count_)),
         .caches = at(registry, offsetof(Registry, caches_)),
         .cache_count = at(registry, offsetof(Registry, count_)),
-        .drawers = at(offsetof(ProcessHeap, spans_), offsetof(Kept, drawers_)),
-        .drawer_count = Kept::kDrawers,
+        .gone_blocks = at(spans, offsetof(SpanCache<Os>, gone_blocks_)),
+        .gone_bytes = at(spans, offsetof(SpanCache<Os>, gone_bytes_)),
         .large_blocks = at(large, offsetof(Large, count_)),
         .large_bytes = at(large, offsetof(Large, bytes_)),
         .added = at(pool, offsetof(Pool, added_granules_)),
@@ -89,10 +91,15 @@ struct HeapLayoutTable {
   }
 
   static consteval HeapLayout::Cache cache() {
+    const std::size_t kept = offsetof(ThreadCache, kept);
     HeapLayout::Cache cache = {.bytes = at(sizeof(ThreadCache)),
                                .next = at(offsetof(ThreadCache, next)),
                                .shard = at(offsetof(ThreadCache, shard)),
                                .bins = at(offsetof(ThreadCache, bins)),
+                               .kept_granules = at(kept, offsetof(KeptSpans, granules_)),
+                               .taken_granules = at(kept, offsetof(KeptSpans, taken_granules_)),
+                               .large_blocks = at(kept, offsetof(KeptSpans, blocks)),
+                               .large_bytes = at(kept, offsetof(KeptSpans, bytes)),
                                .bin_count = kCacheBinCount,
                                .most_slots = kMostBinSlots,
                                .bin_class = {}};
@@ -113,6 +120,7 @@ struct HeapLayoutTable {
         .classes = &kClasses,
         .arenas = &arena_reports,
         .profiler = &the_profiler,
+        .shortage = &shortage_totals,
         .granule_bytes = kGranuleBytes,
         .class_count = kClassCount,
         .hardened = ProcessHeap::kHard.check_frees ? 1 : 0,
@@ -143,10 +151,6 @@ struct HeapLayoutTable {
         .in_cache_bin = {.bytes = sizeof(CacheBin),
                          .top = offsetof(CacheBin, top),
                          .floor = offsetof(CacheBin, floor)},
-        .in_drawer = {.bytes = sizeof(Kept::Drawer),
-                      .granules = offsetof(Kept::Drawer, granules),
-                      .blocks = offsetof(Kept::Drawer, blocks),
-                      .block_bytes = offsetof(Kept::Drawer, bytes)},
         .in_class = {.bytes = sizeof(ClassInfo),
                      .slot_bytes = offsetof(ClassInfo, slot_bytes),
                      .granules = offsetof(ClassInfo, granules),
@@ -160,6 +164,8 @@ struct HeapLayoutTable {
                      .live_bytes = offsetof(OneArena, live_bytes_),
                      .live_blocks = offsetof(OneArena, live_blocks_),
                      .span_bytes = offsetof(OneArena, span_bytes_)},
+        .in_shortage = {.refusals = offsetof(ShortageTotals, refusals),
+                        .retries = offsetof(ShortageTotals, retries)},
         .in_profiler = {.arena = offsetof(Profiler<Os>, arena_)},
     };
     for (std::size_t i = 0; i < sizeof layout.magic; ++i) layout.magic[i] = HeapLayout::kMagic[i];

@@ -49,6 +49,7 @@ class Arena {
       limit_bytes_ = kNoLimit;
       peak_bytes_ = 0;
       allocations_ = 0;
+      handler_ = nullptr;
     }
     return true;
   }
@@ -208,6 +209,22 @@ class Arena {
     LockGuard guard(lock_);
     const std::size_t least = size > kMaxSlotBytes ? size : kGranuleBytes;
     return !in_use_ || size > kMaxRequestBytes || !may_take(align_up(least, kGranuleBytes));
+  }
+
+  /// Whom to tell before a request of this arena fails; null for nobody. False for one that is
+  /// destroyed.
+  using Handler = void (*)();
+  bool set_handler(Handler function, void* context) {
+    LockGuard guard(lock_);
+    if (!in_use_) return false;
+    handler_ = function;
+    handler_context_ = context;
+    return true;
+  }
+  Handler handler(void*& context) {
+    LockGuard guard(lock_);
+    context = handler_context_;
+    return handler_;
   }
 
   /// False for one that is destroyed.
@@ -407,6 +424,8 @@ class Arena {
   std::size_t peak_bytes_ = 0;
   std::size_t limit_bytes_ = kNoLimit;
   std::uint64_t allocations_ = 0;
+  Handler handler_ = nullptr;
+  void* handler_context_ = nullptr;
 };
 
 }  // namespace carrel::core

@@ -17,9 +17,10 @@
 // The fast paths take no lock, make no atomic read-modify-write and write to no user
 // memory. `Tls` is what the process gives: the calling thread's cache (cache(), set_cache() for its
 // own, use_cache() for another in its place, may_attach()), the heap itself (heap()), the options
-// (read_options()), and what is done once around the moment when the heap becomes usable
-// (before_ready() must not allocate, after_ready() may). All functions may be called from any
-// thread; exhaustion is a null pointer, turned into errno in api/.
+// (read_options()), whether to try again what would fail (try_again(), outside of locks), and what
+// is done once around the moment when the heap becomes usable (before_ready() must not allocate,
+// after_ready() may). All functions may be called from any thread; exhaustion is a null pointer,
+// turned into errno in api/.
 #pragma once
 
 #include "cache/thread_registry.h"
@@ -91,7 +92,7 @@ class Heap {
         shards_(context_),
         keeper_(shards_, metadata_, limits_),
         registry_(metadata_),
-        spans_(pool_),
+        spans_(map_, pool_, registry_),
         large_(map_, pool_, spans_),
         purger_(context_, shards_, spans_, options_) {}
   Heap(const Heap&) = delete;
@@ -263,6 +264,7 @@ class Heap {
     purger_.keep_time();
     flush(*cache);
     const std::size_t given_bytes = cache->given_bytes;
+    spans_.leave(*cache);
     registry_.detach(cache);
     purger_.note_given(given_bytes, C.purge_start_bytes);
     purger_.poll();
@@ -337,6 +339,7 @@ class Heap {
   CARREL_NOINLINE void* allocate_missed(std::size_t size);
   CARREL_NOINLINE void free_missed(void* block);
   void push_slow(void* block, std::uint8_t value);
+  void free_large(void* block);
   CARREL_NOINLINE ThreadCache* attach_thread();
   CARREL_NOINLINE void* allocate_large(std::size_t size, std::size_t alignment, bool zero);
   CARREL_COLD bool initialize_now();
@@ -344,7 +347,10 @@ class Heap {
   bool prepare_parts();
   void read_options();
   void* take_uncached(std::uint8_t size_class);
-  void* take_slot(std::uint8_t size_class);
+  void* take_slot(std::uint8_t size_class, std::size_t size);
+  void* take_slot_once(std::uint8_t size_class);
+  CARREL_COLD void* take_slot_again(std::uint8_t size_class, std::size_t size);
+  void* take_large(std::size_t size, std::size_t alignment, bool zero, ThreadCache& cache);
   void flush(ThreadCache& cache);
   void reclaim();
   void release_empty();
@@ -382,6 +388,9 @@ class Heap {
   void check_large(const void* block) const {
     if (CARREL_UNLIKELY(address_of(block) % kGranuleBytes != 0)) {
       Report<Os>::interior_pointer(block);
+    }
+    if constexpr (!kHard.guard_large) {
+      if (CARREL_UNLIKELY(!large_.is_live(block))) Report<Os>::double_free(block);
     }
   }
   [[noreturn]] CARREL_COLD void report_misuse(const void* pointer);

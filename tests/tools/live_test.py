@@ -254,8 +254,8 @@ def test_another_user() -> None:
 
 
 def test_stop_time(mib: str = "64") -> None:
-    """Prints how long a process of so many MiB in small blocks stands still, and what a copy without
-    a stop takes. It judges neither: a busy machine may stop anybody at any time."""
+    """Prints how long a process of so many MiB in small blocks stands still, and what a copy
+    without a stop takes. It judges neither: a busy machine may stop anybody at any time."""
     with running(str(PROGRAMS / "known_heap"), "fill", mib) as pid:
         for words in (["--stop"], ["--stop"], ["--stop"], []):
             document = json.loads(carrel("snapshot", *words, "--json", pid).stdout)

@@ -37,6 +37,11 @@ class Reader {
         cached_[id] += blocks;
         thread.cached_bytes += blocks * live_.classes()[id].slot_bytes;
       });
+      const HeapLayout::Cache& in = layout().in_cache;
+      totals_.cached_bytes += layout().granule_bytes * (cache.at<std::uint64_t>(in.kept_granules) -
+                                                        cache.at<std::uint64_t>(in.taken_granules));
+      totals_.large_blocks += cache.at<std::uint64_t>(in.large_blocks);
+      totals_.large_bytes += cache.at<std::uint64_t>(in.large_bytes);
       out_.threads.push_back(thread);
     }
   }
@@ -106,16 +111,8 @@ class Reader {
   void read_heap() {
     const HeapLayout::Heap& in = layout().in_heap;
     const std::uint64_t granule = layout().granule_bytes;
-    totals_.large_blocks = of_heap(in.large_blocks);
-    totals_.large_bytes = of_heap(in.large_bytes);
-    // A block may come and go by different drawers: only the sums mean anything.
-    for (std::uint32_t i = 0; i < in.drawer_count; ++i) {
-      const HeapLayout::Drawer& drawer = layout().in_drawer;
-      const std::size_t at = in.drawers + std::size_t{i} * drawer.bytes;
-      totals_.cached_bytes += heap_.at<std::uint32_t>(at + drawer.granules) * granule;
-      totals_.large_blocks += heap_.at<std::uint64_t>(at + drawer.blocks);
-      totals_.large_bytes += heap_.at<std::uint64_t>(at + drawer.block_bytes);
-    }
+    totals_.large_blocks += of_heap(in.large_blocks) + of_heap(in.gone_blocks);
+    totals_.large_bytes += of_heap(in.large_bytes) + of_heap(in.gone_bytes);
     totals_.live_blocks += totals_.large_blocks;
     totals_.live_bytes += totals_.large_bytes;
     totals_.mapped_bytes = of_heap(in.added) * granule;
@@ -129,6 +126,9 @@ class Reader {
     totals_.spans = of_heap(in.allocated);
     totals_.extensions = of_heap(in.extensions);
     totals_.contended += heap_.at<std::uint32_t>(in.contended);
+    const auto shortage = reinterpret_cast<std::uint64_t>(layout().shortage);
+    live_.target().read_value(shortage + layout().in_shortage.refusals, totals_.refusals);
+    live_.target().read_value(shortage + layout().in_shortage.retries, totals_.retries);
     totals_.threads = out_.threads.size();
     totals_.shards = out_.shards.size();
   }
@@ -233,6 +233,8 @@ const std::vector<TotalField>& total_fields() {
       {"contended", &carrel_stats::contended, true},
       {"spans", &carrel_stats::spans, true},
       {"extensions", &carrel_stats::extensions, true},
+      {"refusals", &carrel_stats::refusals, true},
+      {"retries", &carrel_stats::retries, true},
       {"threads", &carrel_stats::threads, false},
       {"shards", &carrel_stats::shards, false},
       {"arena_bytes", &carrel_stats::arena_bytes, false},

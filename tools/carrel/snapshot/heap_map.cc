@@ -90,6 +90,8 @@ class MapMaker {
     } else if (state == HeapSpanState::kPurging) {
       // Out of the pool: to be given back, or as a freed large block behind a fence.
       span.kind = layout_.hardened != 0 ? SpanKind::kKept : SpanKind::kFree;
+    } else if (state == HeapSpanState::kKept) {
+      span.kind = SpanKind::kKept;
     } else if (state == HeapSpanState::kLarge) {
       add_large(span, record);
     } else if (!add_slab(span, record)) {
@@ -116,7 +118,8 @@ class MapMaker {
     return 1;
   }
 
-  // In a hardened build the block begins behind a fence, where the class map says so.
+  // In a hardened build the block begins behind a fence, where the class map says so. Nowhere does
+  // it say so while the block is on its way in or out.
   void add_large(MappedSpan& span, const std::byte* record) const {
     span.kind = SpanKind::kKept;
     const std::uint64_t look = layout_.hardened != 0 ? span.granules : 1;
