@@ -45,6 +45,7 @@ struct HeapLayout {
   const void* classes;   // array of Class, from number 0, which is none
   const void* arenas;    // pointer to ArenaReports, null while there are no arenas
   const void* profiler;  // pointer to Profiler, null while nothing was sampled
+  const void* shortage;  // Shortage
 
   std::uint32_t granule_bytes;  // the number itself
   std::uint32_t class_count;    // the number itself, without class 0
@@ -137,6 +138,10 @@ struct HeapLayout {
     std::uint32_t in_use;  // 1: whether it exists
     std::uint32_t live_bytes, live_blocks, span_bytes;
   } in_arena;
+
+  struct Shortage {
+    std::uint32_t refusals, retries;  // requests that failed, and that were tried again
+  } in_shortage;
 
   struct Profiler {
     std::uint32_t arena;  // an Arena that is in no table: the slabs of sampled blocks

@@ -8,6 +8,7 @@
 
 #include "api/instance.h"
 #include "api/profile.h"
+#include "api/shortage.h"
 #include "api/statistics.h"
 #include "heap/arena_set.h"
 #include "heap/profiler.h"
@@ -119,6 +120,7 @@ struct HeapLayoutTable {
         .classes = &kClasses,
         .arenas = &arena_reports,
         .profiler = &the_profiler,
+        .shortage = &shortage_totals,
         .granule_bytes = kGranuleBytes,
         .class_count = kClassCount,
         .hardened = ProcessHeap::kHard.check_frees ? 1 : 0,
@@ -162,6 +164,8 @@ struct HeapLayoutTable {
                      .live_bytes = offsetof(OneArena, live_bytes_),
                      .live_blocks = offsetof(OneArena, live_blocks_),
                      .span_bytes = offsetof(OneArena, span_bytes_)},
+        .in_shortage = {.refusals = offsetof(ShortageTotals, refusals),
+                        .retries = offsetof(ShortageTotals, retries)},
         .in_profiler = {.arena = offsetof(Profiler<Os>, arena_)},
     };
     for (std::size_t i = 0; i < sizeof layout.magic; ++i) layout.magic[i] = HeapLayout::kMagic[i];

@@ -126,6 +126,9 @@ class Reader {
     totals_.spans = of_heap(in.allocated);
     totals_.extensions = of_heap(in.extensions);
     totals_.contended += heap_.at<std::uint32_t>(in.contended);
+    const auto shortage = reinterpret_cast<std::uint64_t>(layout().shortage);
+    live_.target().read_value(shortage + layout().in_shortage.refusals, totals_.refusals);
+    live_.target().read_value(shortage + layout().in_shortage.retries, totals_.retries);
     totals_.threads = out_.threads.size();
     totals_.shards = out_.shards.size();
   }
@@ -230,6 +233,8 @@ const std::vector<TotalField>& total_fields() {
       {"contended", &carrel_stats::contended, true},
       {"spans", &carrel_stats::spans, true},
       {"extensions", &carrel_stats::extensions, true},
+      {"refusals", &carrel_stats::refusals, true},
+      {"retries", &carrel_stats::retries, true},
       {"threads", &carrel_stats::threads, false},
       {"shards", &carrel_stats::shards, false},
       {"arena_bytes", &carrel_stats::arena_bytes, false},

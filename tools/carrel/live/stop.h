@@ -26,7 +26,9 @@ class StoppedProcess {
   void wait_for(pid_t thread);
 
   std::map<pid_t, int> threads_;  // with the signal that each is to get when it goes on
-  std::chrono::steady_clock::time_point since_;
+  int policy_ = 0;                // of this process's scheduling, before
+  bool raised_ = false;           // whether it has a better one now
+  std::chrono::steady_clock::time_point since_ = {};  // when the first stood still
 };
 
 }  // namespace carrel::tools

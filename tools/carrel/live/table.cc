@@ -57,14 +57,9 @@ class Table {
     std::string command = heap_.target().command();
     if (command.empty()) command = heap_.target().name();
     line("{:.80}", fmt::format("process {}: {}", heap_.target().pid(), command));
-    std::uint64_t largest = 0;
-    for (const ThreadCounters& thread : now_.counters.threads) {
-      largest = std::max(largest, thread.cached_bytes);
-    }
-    line("{}; RSS {}; threads {}, shards {}; largest thread cache {}",
-         fmt::format("carrel {}{}", heap_.version(), heap_.layout().hardened ? ", hardened" : ""),
-         human_bytes(now_.counters.rss_bytes), totals_.threads, totals_.shards,
-         human_bytes(largest));
+    line("carrel {}{}; RSS {}; threads {}, shards {}", heap_.version(),
+         heap_.layout().hardened != 0 ? ", hardened" : "", human_bytes(now_.counters.rss_bytes),
+         totals_.threads, totals_.shards);
     if (heap_.others() != 0) {
       line("the largest of {} heaps in this process: {}", heap_.others() + 1, heap_.library());
     }
@@ -82,7 +77,12 @@ class Table {
     row("live", human_bytes(totals_.live_bytes),
         fmt::format("in {} blocks", human_count(totals_.live_blocks)), "refills",
         rate_of(&carrel_stats::refills));
-    row("cached", human_bytes(totals_.cached_bytes), "free, for the next malloc", "flushes",
+    std::uint64_t largest = 0;
+    for (const ThreadCounters& thread : now_.counters.threads) {
+      largest = std::max(largest, thread.cached_bytes);
+    }
+    row("cached", human_bytes(totals_.cached_bytes),
+        fmt::format("at most {} a thread", human_bytes(largest)), "flushes",
         rate_of(&carrel_stats::flushes));
     row("active", human_bytes(totals_.active_bytes),
         fmt::format("live is {:.0f}% of it", totals_.active_bytes == 0
