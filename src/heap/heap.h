@@ -75,6 +75,14 @@ struct ProfileHooks {
   void (*after_fork)(bool in_child);
 };
 
+/// Who serves in the heap's place, where a tool that checks the program sees only the C library's
+/// functions (api/aside.cc). Whose a block is, the class map knows.
+struct AsideHooks {
+  void* (*allocate)(std::size_t size, std::size_t alignment, bool zero);
+  void (*free)(void* block);
+  std::size_t (*usable_size)(const void* block);
+};
+
 template <Config C, OsLayer BaseOs, class Tls>
 class Heap {
  public:
@@ -83,6 +91,8 @@ class Heap {
   static constexpr Hardening kHard = C.hardening;
   /// Whether allocations can be sampled: guarded blocks cannot.
   static constexpr bool kCanSample = !kHard.check_frees;
+  /// Whether others may serve in its place: what a hardened build adds to blocks they would lack.
+  static constexpr bool kCanStepAside = !kHard.check_frees;
   using Large = std::conditional_t<kHard.guard_large, GuardedLarge<Os>, LargeObjects<Os>>;
 
   constexpr Heap()
@@ -173,8 +183,8 @@ class Heap {
       if (resize_large(block, size)) return block;
     } else {
       if (id == kArenaBlock) return arena_hooks()->reallocate(block, size, alignment);
-      if (id != kSampledBlock) report_misuse(block);
-      const std::size_t bytes = usable_size(block);
+      if (CARREL_UNLIKELY(id != kSampledBlock)) return move_foreign(block, size, alignment);
+      const std::size_t bytes = size_of<false>(block);
       if (size <= bytes && size > bytes / 2) return block;
     }
     return move_block(block, id, size, alignment);
@@ -189,7 +199,7 @@ class Heap {
   /// The rest of reallocate.
   CARREL_INLINE void* move_block(void* block, std::uint8_t id, std::size_t size,
                                  std::size_t alignment) {
-    const std::size_t old_bytes = usable_size(block);
+    const std::size_t old_bytes = size_of<false>(block);
     if (id == kLargeBlock && size > old_bytes) {
       forget_large(block);  // if it stays after all, out of the profile
       void* moved = large_.grow_by_moving(block, size, alignment);
@@ -206,7 +216,9 @@ class Heap {
   }
 
   /// Bytes that may be used in a live block.
-  std::size_t usable_size(const void* block) {
+  std::size_t usable_size(const void* block) { return size_of<true>(block); }
+  template <bool kMayBeForeign>
+  CARREL_INLINE std::size_t size_of(const void* block) {
     const std::uint8_t id = plain_class(map_.class_of(block));
     if (CARREL_LIKELY(id - 1u < kClassCount)) {
       if constexpr (kHard.check_frees) return guard_.size_of(map_, block, id);
@@ -214,7 +226,10 @@ class Heap {
     }
     if (id == kArenaBlock) return arena_hooks()->usable_size(block);
     if (id == kSampledBlock) return kClasses[map_.span_of(block)->size_class].slot_bytes;
-    if (id != kLargeBlock) report_misuse(block);
+    if (id != kLargeBlock) {
+      if constexpr (kMayBeForeign) return size_of_foreign(block);
+      report_misuse(block);
+    }
     check_large(block);
     return Large::size_of(map_.span_of(block));
   }
@@ -315,6 +330,16 @@ class Heap {
     arena_hooks_.store(hooks, std::memory_order_release);  // pairs with the acquire above
   }
 
+  /// Null unless others serve in the heap's place; then always the same.
+  const AsideHooks* aside() const {
+    if constexpr (!kCanStepAside) return nullptr;
+    return aside_.load(std::memory_order_acquire);
+  }
+  /// From now on threads that have no cache yet get none, and are served by `hooks`.
+  void step_aside(const AsideHooks& hooks) {
+    aside_.store(&hooks, std::memory_order_release);  // pairs with the acquire above
+  }
+
   // For statistics (heap/stats.h) and arenas.
   PageMap<Os>& map() { return map_; }
   MetadataArena<Os>& metadata() { return metadata_; }
@@ -384,6 +409,19 @@ class Heap {
     }
   }
   [[noreturn]] CARREL_COLD void report_misuse(const void* pointer);
+  /// Of what is no block of this heap: somebody else's, if it has stepped aside, or nobody's.
+  CARREL_COLD void* move_foreign(void* block, std::size_t size, std::size_t alignment) {
+    const std::size_t old_bytes = size_of_foreign(block);
+    void* target = aligned_allocate(alignment, size);
+    if (target == nullptr) return nullptr;
+    memcpy(target, block, size < old_bytes ? size : old_bytes);
+    free(block);
+    return target;
+  }
+  CARREL_COLD std::size_t size_of_foreign(const void* block) {
+    if (const AsideHooks* other = aside()) return other->usable_size(block);
+    report_misuse(block);
+  }
 
   // A hardened build's part; in heap/hardened_heap.h. Never called by others.
   static constexpr std::size_t kLargestSlotRequest = kMaxSlotBytes - kHard.canary_bytes;
@@ -430,6 +468,7 @@ class Heap {
   Purger<Os> purger_;
   std::atomic<const ArenaHooks*> arena_hooks_{nullptr};
   std::atomic<const ProfileHooks*> profile_hooks_{nullptr};
+  std::atomic<const AsideHooks*> aside_{nullptr};
   std::atomic<bool> profiling_{false};
   std::atomic<std::uint32_t> relief_tick_{0};  // when somebody last purged for the soft limit
   std::atomic<std::uint32_t> state_{kUntouched};
