@@ -80,6 +80,7 @@ constinit bool constructed = false;
 }  // namespace
 
 void ProcessTls::after_ready(const Options& options) {
+  if constexpr (ProcessHeap::kCanStepAside) step_aside_if_checked();
   pthread_atfork([] { process_heap.before_fork(); }, [] { process_heap.after_fork_in_parent(); },
                  [] { process_heap.after_fork_in_child(); });
   if (constructed) start_profile_by_option(options);

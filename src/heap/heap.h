@@ -76,6 +76,14 @@ struct ProfileHooks {
   void (*after_fork)(bool in_child);
 };
 
+/// Who serves in the heap's place, where a tool that checks the program sees only the C library's
+/// functions (api/aside.cc). Whose a block is, the class map knows.
+struct AsideHooks {
+  void* (*allocate)(std::size_t size, std::size_t alignment, bool zero);
+  void (*free)(void* block);
+  std::size_t (*usable_size)(const void* block);
+};
+
 template <Config C, OsLayer BaseOs, class Tls>
 class Heap {
  public:
@@ -84,6 +92,8 @@ class Heap {
   static constexpr Hardening kHard = C.hardening;
   /// Whether allocations can be sampled: guarded blocks cannot.
   static constexpr bool kCanSample = !kHard.check_frees;
+  /// Whether others may serve in its place: what a hardened build adds to blocks they would lack.
+  static constexpr bool kCanStepAside = !kHard.check_frees;
   using Large = std::conditional_t<kHard.guard_large, GuardedLarge<Os>, LargeObjects<Os>>;
 
   constexpr Heap()
@@ -177,7 +187,7 @@ class Heap {
     }
     if (id == kArenaBlock) return arena_hooks()->usable_size(block);
     if (id == kSampledBlock) return kClasses[map_.span_of(block)->size_class].slot_bytes;
-    if (id != kLargeBlock) report_misuse(block);
+    if (id != kLargeBlock) return size_of_foreign(block);
     check_large(block);
     return Large::size_of(map_.span_of(block));
   }
@@ -279,6 +289,16 @@ class Heap {
     arena_hooks_.store(hooks, std::memory_order_release);  // pairs with the acquire above
   }
 
+  /// Null unless others serve in the heap's place; then always the same.
+  const AsideHooks* aside() const {
+    if constexpr (!kCanStepAside) return nullptr;
+    return aside_.load(std::memory_order_acquire);
+  }
+  /// From now on threads that have no cache yet get none, and are served by `hooks`.
+  void step_aside(const AsideHooks& hooks) {
+    aside_.store(&hooks, std::memory_order_release);  // pairs with the acquire above
+  }
+
   // For statistics (heap/stats.h) and arenas.
   PageMap<Os>& map() { return map_; }
   MetadataArena<Os>& metadata() { return metadata_; }
@@ -366,6 +386,11 @@ class Heap {
     }
   }
   [[noreturn]] CARREL_COLD void report_misuse(const void* pointer);
+  /// Of what is no block of this heap: somebody else's, if it has stepped aside, or nobody's.
+  CARREL_COLD std::size_t size_of_foreign(const void* block) {
+    if (const AsideHooks* other = aside()) return other->usable_size(block);
+    report_misuse(block);
+  }
 
   // A hardened build's part; in heap/hardened_heap.h. Never called by others.
   static constexpr std::size_t kLargestSlotRequest = kMaxSlotBytes - kHard.canary_bytes;
@@ -412,6 +437,7 @@ class Heap {
   Purger<Os> purger_;
   std::atomic<const ArenaHooks*> arena_hooks_{nullptr};
   std::atomic<const ProfileHooks*> profile_hooks_{nullptr};
+  std::atomic<const AsideHooks*> aside_{nullptr};
   std::atomic<bool> profiling_{false};
   std::atomic<std::uint32_t> relief_tick_{0};  // when somebody last purged for the soft limit
   std::atomic<std::uint32_t> state_{kUntouched};

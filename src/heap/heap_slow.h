@@ -19,6 +19,13 @@ void* Heap<C, Os, Tls>::allocate_slow(std::size_t size) {
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_missed(std::size_t size) {
   if (size > kLargestSlotRequest) return allocate_large(size, kSlotAlignment, false);
+  if constexpr (kCanStepAside) {
+    if (CARREL_UNLIKELY(!own_cache()->attached) && initialize()) {
+      // An aligned request comes as the size of a slot that is aligned as much.
+      const std::size_t alignment = size & (~size + 1);
+      if (const AsideHooks* other = aside()) return other->allocate(size, alignment, false);
+    }
+  }
   const std::uint8_t id = guarded_class_for(size);
   void* block = take_slot(id, size);
   if constexpr (kHard.check_frees) {
@@ -77,7 +84,10 @@ void Heap<C, Os, Tls>::free_missed(void* block) {
   if constexpr (kCanSample) {
     if (value == kSampledBlock) return profile_hooks()->free(block);
   }
-  if (value == kNotOurs) report_misuse(block);
+  if (value == kNotOurs) {
+    if (const AsideHooks* other = aside()) return other->free(block);
+    report_misuse(block);
+  }
   if (value == kArenaBlock) return arena_hooks()->free(block);
   if (value == kLargeBlock) {
     check_large(block);
@@ -121,7 +131,7 @@ CARREL_INLINE void Heap<C, Os, Tls>::free_large(void* block) {
 /// is served without a cache.
 template <Config C, OsLayer Os, class Tls>
 ThreadCache* Heap<C, Os, Tls>::attach_thread() {
-  if (!initialize() || !Tls::may_attach()) return nullptr;
+  if (!initialize() || !Tls::may_attach() || aside() != nullptr) return nullptr;
   // Setting up may have allocated already, on this thread.
   if (own_cache()->attached) return own_cache();
   ThreadCache* cache = registry_.attach(shards_.count());
@@ -136,6 +146,7 @@ ThreadCache* Heap<C, Os, Tls>::attach_thread() {
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_large(std::size_t size, std::size_t alignment, bool zero) {
   if (!initialize()) return nullptr;
+  if (const AsideHooks* other = aside()) return other->allocate(size, alignment, zero);
   if (CARREL_UNLIKELY(!own_cache()->attached)) attach_thread();  // where spans are kept
   ThreadCache& cache = *own_cache();
   if (CARREL_UNLIKELY(pool_.over_soft_limit())) relieve(cache);

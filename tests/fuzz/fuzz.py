@@ -6,7 +6,8 @@
     fuzz.py --replay FILE TARGET        one input, as one that was found to fail
     fuzz.py --merge [TARGET...]         the best of both corpora becomes the committed one
 
-Targets: heap, the default build against a model; names, options and controls.
+Targets: heap and secure, the default and the hardened build against a model; names, options and
+controls; trace, trace files.
 Everything is built and found under build/fuzz, or BUILD/fuzz with --build BUILD: what fails in
 TARGET/, its path printed; new inputs of a long run in TARGET/corpus.
 """
@@ -37,17 +38,25 @@ class Target:
     """A fuzzer: its source, what it is compiled with, what it is run with."""
 
     source: str
-    preset: str
+    preset: str  # of carrel itself, linked with it; empty: it is not
     flags: list[str]
     longest: int
     smoke_runs: int
     options: list[str] = field(default_factory=list)
+    more_sources: list[str] = field(default_factory=list)
+    libraries: list[str] = field(default_factory=list)
 
 
 TARGETS = {
     "heap": Target("heap_fuzz.cc", "default", HEAP_FLAGS, 4096, 2000, ["-len_control=0"]),
     "names": Target("names_fuzz.cc", "default", STRICT_FLAGS, 512, 20000,
                     [f"-dict={HERE / 'names.dict'}"]),
+    "secure": Target("heap_fuzz.cc", "secure", HEAP_FLAGS, 4096, 1000, ["-len_control=0"]),
+    "trace": Target("trace_fuzz.cc", "", STRICT_FLAGS, 4096, 5000,
+                    more_sources=[f"tools/carrel/trace/{name}.cc" for name in
+                                  ("chunk_file", "encode", "event", "trace_reader",
+                                   "trace_writer")],
+                    libraries=["-lzstd", "-lfmt"]),
 }
 
 
@@ -77,22 +86,29 @@ def compile_to(folder: Path, source: Path, flags: list[str], made: Path) -> None
 def build(name: str, folder: Path) -> Path:
     target = TARGETS[name]
     program = folder / "fuzz"
-    inputs = [path for top in ("src", "include", "tests/fuzz", "tests/stress")
-              for path in (ROOT / top).rglob("*.[hc]*")]
+    tops = ["tests/fuzz", *(["src", "include", "tests/stress"] if target.preset
+                            else ["tools/carrel/trace", "tools/carrel/base"])]
+    inputs = [path for top in tops for path in (ROOT / top).rglob("*.[hc]*")]
     if program.exists() and program.stat().st_mtime > newest(inputs):
         return program
-    common = [f"-I{ROOT}/include", f"-I{ROOT}/src", "-D_GNU_SOURCE", "-pthread", *target.flags]
-    sources = [(HERE / target.source, ["-fsanitize=fuzzer-no-link"]), (core_unit(folder), [
-        f"-I{ROOT}/src/config/presets/{target.preset}", "-fsanitize=fuzzer-no-link",
-        "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-builtin-malloc",
-        "-Wno-unused-function"])]
+    common = ["-D_GNU_SOURCE", "-pthread", "-fsanitize=fuzzer-no-link", *target.flags]
+    sources: list[tuple[Path, list[str]]] = [(HERE / target.source, [])]
+    sources += [(ROOT / path, []) for path in target.more_sources]
+    if target.preset:
+        common += [f"-I{ROOT}/include", f"-I{ROOT}/src",
+                   f"-I{ROOT}/src/config/presets/{target.preset}"]
+        sources.append((core_unit(folder), [
+            "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-builtin-malloc",
+            "-Wno-unused-function"]))
+    else:
+        common.append(f"-I{ROOT}/tools/carrel")
     objects = []
     for path, more in sources:
         made = folder / f"{path.stem}.o"
         compile_to(folder, path, common + more, made)
         objects.append(str(made))
     subprocess.run([COMPILER, "-pthread", "-fsanitize=fuzzer", *target.flags, *objects,
-                    "-o", str(program)], check=True)
+                    *target.libraries, "-o", str(program)], check=True)
     return program
 
 

@@ -67,6 +67,9 @@ struct LinuxOs {
   static bool start_thread(void (*entry)());
   static void forget_thread();
 
+  /// Whether Valgrind's memcheck runs the program.
+  static bool under_memcheck();
+
   static std::size_t environment(const char* name, char* buffer, std::size_t capacity);
   static void write_stderr(const char* text, std::size_t size);
   [[noreturn]] static void abort();
