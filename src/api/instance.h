@@ -30,6 +30,7 @@ struct ProcessTls {
   static void after_ready(const Options& options);
   static void read_options(Options& options);
   static void purger_entry();
+  static void memory_fault(const MemoryFault& fault);
 
   [[gnu::tls_model(CARREL_TLS_MODEL)]] static inline constinit thread_local ThreadCache* current_ =
       &empty_cache;
