@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "api/profile.h"
+#include "api/reports.h"
 #include "api/statistics.h"
 #include "heap/heap_slow.h"
 
@@ -83,7 +84,10 @@ void ProcessTls::after_ready(const Options& options) {
   if constexpr (ProcessHeap::kCanStepAside) step_aside_if_checked();
   pthread_atfork([] { process_heap.before_fork(); }, [] { process_heap.after_fork_in_parent(); },
                  [] { process_heap.after_fork_in_child(); });
-  if (constructed) start_profile_by_option(options);
+  if (constructed) {
+    start_report_stacks_by_option(options);
+    start_profile_by_option(options);
+  }
   if (options.verbose == 0) return;
   TextBuffer<512> line;
   line << "carrel " << carrel_version() << ":";
@@ -112,7 +116,9 @@ namespace {
 // that serves nobody, as where another library is preloaded, is left alone.
 [[gnu::constructor]] void look_at_options_at_start() {
   constructed = true;
-  if (process_heap.ready()) start_profile_by_option(process_heap.options());
+  if (!process_heap.ready()) return;
+  start_report_stacks_by_option(process_heap.options());
+  start_profile_by_option(process_heap.options());
 }
 
 [[gnu::destructor]] void report_at_exit() {

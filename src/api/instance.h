@@ -32,6 +32,7 @@ struct ProcessTls {
   static void purger_entry();
   /// A request fails: see api/shortage.h.
   static bool try_again(std::size_t size, std::size_t alignment, std::uint32_t attempt);
+  static void memory_fault(const MemoryFault& fault);
 
   [[gnu::tls_model(CARREL_TLS_MODEL)]] static inline constinit thread_local ThreadCache* current_ =
       &empty_cache;

@@ -7,6 +7,7 @@
 #include <signal.h>
 
 #include "api/instance.h"
+#include "api/own_code.h"
 #include "heap/profiler.h"
 #include "profile/pprof.h"
 
@@ -167,24 +168,6 @@ constexpr ProfileHooks kProfileHooks = {
     .after_fork = [](bool in_child) { profiler()->after_fork(in_child); },
 };
 
-/// Whether a file is carrel's library, and nothing else.
-bool is_library(TextView path) {
-  constexpr TextView kName("libcarrel");
-  std::size_t name = path.size;
-  while (name > 0 && path.data[name - 1] != '/') --name;
-  return path.size - name >= kName.size && TextView(path.data + name, kName.size) == kName;
-}
-
-/// Where the library's own code is, unless a program or another library contains it.
-void hide_own_frames(ProcessProfiler& from) {
-  const std::uintptr_t own = reinterpret_cast<std::uintptr_t>(&ProcessOs::stack_trace);
-  visit_code_mappings([&](const CodeMapping& mapping) {
-    if (own >= mapping.start && own < mapping.end && is_library(mapping.path)) {
-      from.hide(mapping.start, mapping.end);
-    }
-  });
-}
-
 /// The profiler, made if need be; null when memory is exhausted.
 ProcessProfiler* make_profiler() {
   static_assert(sizeof(ProcessProfiler) <= MetadataArena<ProcessHeap::Os>::kMaxRecordBytes);
@@ -193,7 +176,8 @@ ProcessProfiler* make_profiler() {
   void* memory = process_heap.metadata().allocate(sizeof(ProcessProfiler));
   if (memory == nullptr) return nullptr;
   auto* mine = ::new (memory) ProcessProfiler(process_heap.context(), &ProcessOs::stack_trace);
-  hide_own_frames(*mine);
+  const CodeRange own = own_code();
+  mine->hide(own.start, own.end);
   // Under the lock that fork takes: the hooks called before and after it are the same.
   LockGuard guard(process_heap.registry());
   if (process_heap.profile_hooks() != nullptr) {  // another thread was quicker

@@ -24,6 +24,12 @@ void ask_system(carrel_stats& stats) {
   for_each_block_range(process_heap.map(), [&](const char* start, std::size_t bytes) {
     stats.resident_bytes += ProcessOs::resident_bytes(start, bytes);
   });
+  // Blocks with pages of their own, as large ones have.
+  const GuardedTotals guarded = process_heap.guarded_slots().totals();
+  stats.live_bytes += guarded.live_page_bytes;
+  stats.live_blocks += guarded.live_blocks;
+  stats.large_bytes += guarded.live_page_bytes;
+  stats.large_blocks += guarded.live_blocks;
   for_each_metadata_range(process_heap.map(), process_heap.shards(), process_heap.metadata(),
                           [&](const char* start, std::size_t bytes) {
                             stats.metadata_resident_bytes +=

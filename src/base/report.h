@@ -6,10 +6,24 @@
 // layer, of which only write_stderr and abort are used.
 #pragma once
 
+#include <atomic>
+
 #include "base/compiler.h"
 #include "base/text.h"
 
 namespace carrel::core {
+
+/// What was just written, for who adds to it.
+struct Reported {
+  const char* line;  // with its end of line
+  std::size_t line_size;
+  const void* pointer;  // that it names; null if none
+  const void* code;     // of a memory fault: the instruction; else null
+};
+
+/// Called after a report's line was written, on the thread that is about to end the process, if it
+/// was set: it must neither allocate nor lock. See src/api/reports.cc.
+inline constinit std::atomic<void (*)(const Reported&)> after_report{nullptr};
 
 template <class Os>
 struct Report {
@@ -68,11 +82,18 @@ struct Report {
     misuse("alignment-mismatch", "this block is not so aligned", pointer, said.data());
   }
 
+  /// The program touched memory that it cannot touch, and is about to end by that: says so, and
+  /// returns.
+  CARREL_COLD static void fault(const char* code, const char* text, const void* pointer,
+                                const char* around, const void* instruction) {
+    say(code, text, pointer, around, instruction);
+  }
+
   /// A rule of carrel's own was broken: a bug in carrel, or memory of its own overwritten.
   [[noreturn]] CARREL_COLD static void internal_error(const char* broken_rule) {
     TextBuffer<256> line;
     line << "carrel: internal error: " << broken_rule << "\n";
-    Os::write_stderr(line.data(), line.size());
+    write(line, nullptr, nullptr);
     Os::abort();
   }
 
@@ -83,10 +104,22 @@ struct Report {
  private:
   [[noreturn]] static void misuse(const char* code, const char* text, const void* pointer,
                                   const char* around = "") {
+    say(code, text, pointer, around);
+    Os::abort();
+  }
+  static void say(const char* code, const char* text, const void* pointer, const char* around,
+                  const void* instruction = nullptr) {
     TextBuffer<320> line;
     line << "carrel: error " << code << ": " << text << ": pointer " << pointer << around << "\n";
+    write(line, pointer, instruction);
+  }
+  template <class Line>
+  static void write(const Line& line, const void* pointer, const void* instruction) {
     Os::write_stderr(line.data(), line.size());
-    Os::abort();
+    // Acquire pairs with the release where it is set: what it uses is there.
+    const auto add = after_report.load(std::memory_order_acquire);
+    if (add == nullptr) return;
+    add({.line = line.data(), .line_size = line.size(), .pointer = pointer, .code = instruction});
   }
 };
 

@@ -92,6 +92,11 @@ struct ThreadCache {
   Miss last_miss[kCacheBinCount] = {};
   KeptSpans kept;       // of large blocks
   RandomSource random;  // a hardened build's
+  // Which block is to be placed between guard pages: see count_ready().
+  std::int64_t blocks_until_guarded = 0;
+  std::uint32_t raised_bin = 0;  // the bin whose floor is raised, 0: none
+  void** true_floor = nullptr;   // of that bin
+  bool counts_guarded = false;   // blocks_until_guarded was drawn
   // While its thread's allocations are sampled, another cache stands in for this one where the
   // thread looks for it: one whose bins are all empty and full at once.
   ThreadCache* stand_in = nullptr;      // of a thread's cache: that other one
@@ -123,6 +128,10 @@ class CacheKeeper {
   /// A block for an empty bin, refilling it; null when memory is exhausted.
   void* refill(ThreadCache& cache, std::uint8_t size_class) {
     const std::uint32_t index = bin_to_pop<kHard>(size_class);
+    if constexpr (kSamples) {
+      restore_floor(cache);
+      if (cache.bins[index].size() != 0) return *--cache.bins[index].top;
+    }
     CacheBin& bin = cache.bins[index];
     grow(bin, limit_of(size_class, cache.last_miss[index] == Miss::kFull));
     cache.last_miss[index] = Miss::kEmpty;
@@ -137,7 +146,40 @@ class CacheKeeper {
     // take() wrote downwards from floor + want: fewer than wanted lie above the floor.
     if (got < want) memmove(bin.floor, bin.floor + (want - got), got * sizeof(void*));
     bin.top = bin.floor + got - 1;
-    return *bin.top;
+    void* block = *bin.top;
+    count_ready(cache, index, got);
+    return block;
+  }
+
+  /// Where malloc pops from a bin of its own, what comes to such bins is what will be allocated:
+  /// counting it costs the fast paths nothing. Where the count runs out, the bin that was filled
+  /// last gets a floor among its blocks, so that malloc finds it empty there and leaves the fast
+  /// path: that block is to be placed between guard pages (see sample_guarded in
+  /// heap/hardened_heap.h).
+  void count_ready(ThreadCache& cache, std::uint32_t index, std::uint32_t count) {
+    if constexpr (kSamples) {
+      cache.blocks_until_guarded -= count;
+      if (CARREL_UNLIKELY(cache.blocks_until_guarded < 0)) {
+        const std::int64_t left = cache.blocks_until_guarded + count;
+        raise_floor(cache, index, left < 0 ? 0 : left);
+      }
+    }
+  }
+
+  /// The next block but `left` is to be placed between guard pages. A bin of this index was just
+  /// emptied, so far as its floor allowed.
+  static void count_from(ThreadCache& cache, std::uint32_t index, std::int64_t left) {
+    restore_floor(cache);
+    const std::int64_t size = cache.bins[index].size();
+    cache.blocks_until_guarded = left - size;
+    if (cache.blocks_until_guarded <= 0) raise_floor(cache, index, left);
+  }
+
+  /// Undoes that, before a bin is looked at as a whole.
+  static void restore_floor(ThreadCache& cache) {
+    if (CARREL_LIKELY(cache.raised_bin == 0)) return;
+    cache.bins[cache.raised_bin].floor = cache.true_floor;
+    cache.raised_bin = 0;
   }
 
   /// Makes room in a full bin and pushes the block.
@@ -178,6 +220,7 @@ class CacheKeeper {
       void*& place = waiting.floor[cache.random.below(places)];
       *ready.top++ = place;
       place = block;
+      count_ready(cache, bin_to_pop<kHard>(size_class), 1);
       return true;
     }
     if (room < places / 2) return false;
@@ -185,11 +228,13 @@ class CacheKeeper {
     ready.top += places / 2;
     waiting.top -= places / 2;
     *waiting.top++ = block;
+    count_ready(cache, bin_to_pop<kHard>(size_class), places / 2);
     return true;
   }
 
   /// Gives every cached block and array back.
   void flush(ThreadCache& cache) {
+    restore_floor(cache);
     for (std::uint32_t index = 0; index < kCacheBinCount; ++index) drop(cache, index);
   }
 
@@ -197,6 +242,7 @@ class CacheKeeper {
   void trim(ThreadCache& cache, std::uint32_t tick) {
     if (tick - cache.last_trim_tick < kTrimTicks) return;
     cache.last_trim_tick = tick;
+    restore_floor(cache);
     for (std::uint32_t index = 0; index < kCacheBinCount; ++index) {
       const CacheBin& bin = cache.bins[index];
       if (bin.capacity() == 0) continue;
@@ -214,6 +260,7 @@ class CacheKeeper {
 
   static constexpr Hardening kHard = hardening_of<Os>();
   static constexpr bool kQuarantined = kHard.quarantine_bytes != 0;
+  static constexpr bool kSamples = kHard.guarded_slots != 0;
   static constexpr QuarantinePlaces kPlaces{kHard.quarantine_bytes};
 
   /// How many blocks a bin may hold: fewer unless it was left both ways.
@@ -254,6 +301,7 @@ class CacheKeeper {
   void let_go_slowly(ThreadCache& cache, CacheBin& waiting, std::uint8_t size_class) {
     const std::uint32_t count = (waiting.capacity() + 1) / 2;
     const std::uint32_t index = bin_to_pop<kHard>(size_class);
+    restore_floor(cache);
     CacheBin& ready = cache.bins[index];
     const std::uint32_t limit = limit_of(size_class, cache.last_miss[index] == Miss::kEmpty);
     cache.last_miss[index] = Miss::kFull;
@@ -273,6 +321,16 @@ class CacheKeeper {
         give(cache, size_class, &block, 1);
       }
     }
+    count_ready(cache, index, count);
+  }
+
+  /// So that `left` blocks, or all that there are, lie above it.
+  CARREL_COLD static void raise_floor(ThreadCache& cache, std::uint32_t index, std::int64_t left) {
+    if (cache.raised_bin != 0) return;
+    CacheBin& bin = cache.bins[index];
+    cache.true_floor = bin.floor;
+    cache.raised_bin = index;
+    if (left < bin.size()) bin.floor = bin.top - left;
   }
 
   void give(ThreadCache& cache, std::uint8_t size_class, void** blocks, std::uint32_t count) {

@@ -35,6 +35,10 @@ struct Config {
   /// Free memory that is worth starting the purge thread for.
   std::size_t purge_start_bytes = 2 * kMiB;
 
+  /// One of so many small blocks is placed between guard pages, on average; option guard_sample.
+  /// 0: none.
+  std::uint32_t guard_sample = 0;
+
   /// Most shards a process uses; it takes one per CPU up to this. Option shards.
   std::uint32_t max_shards = 64;
 
@@ -60,6 +64,13 @@ consteval bool validate(const Config& config) {
   if (hard.canary_bytes != 0 && !hard.zero_freed) contradiction("canary_bytes needs zero_freed");
   if (hard.verify_bytes != 0 && hard.verify_bytes != 128) contradiction("verify_bytes is 128");
   if (hard.fenced_large != 0 && !hard.guard_large) contradiction("fenced_large needs guard_large");
+  if (hard.guarded_slots % 32 != 0) contradiction("guarded_slots is a multiple of 32");
+  if (hard.guarded_slots != 0 && hard.quarantine_bytes == 0) {
+    contradiction("guarded_slots needs quarantine_bytes");  // samples are counted where blocks wait
+  }
+  if (config.guard_sample != 0 && hard.guarded_slots == 0) {
+    contradiction("guard_sample needs guarded_slots");
+  }
   if (hard.random_base_steps != 0 && !is_power_of_two(hard.random_base_steps)) {
     contradiction("random_base_steps is a power of two");
   }
@@ -72,6 +83,7 @@ static_assert(validate(kDefault));
 
 /// The build that libcarrel-secure.so ships.
 inline constexpr Config kSecure{
+    .guard_sample = 5000,
     .hardening = {.check_frees = true,
                   .check_sizes = true,
                   .canary_bytes = 8,
@@ -83,7 +95,8 @@ inline constexpr Config kSecure{
                   .random_base_steps = 1u << 15,
                   .guard_metadata = true,
                   .guard_large = true,
-                  .fenced_large = 32},
+                  .fenced_large = 32,
+                  .guarded_slots = 128},
 };
 static_assert(validate(kSecure));
 

@@ -54,6 +54,10 @@ struct Hardening {
   /// Large blocks cannot be touched after they were freed, until about this many others were.
   std::uint32_t fenced_large = 0;
 
+  /// Slots for sampled blocks, alone between pages that cannot be touched; a multiple of 32. How
+  /// often a block is sampled is Config::guard_sample, and the option of that name.
+  std::uint32_t guarded_slots = 0;
+
   constexpr bool operator==(const Hardening&) const = default;
 };
 

@@ -11,6 +11,7 @@
 // that need one for each), the block goes without. Thread-safe, as heap/large_objects.h.
 #pragma once
 
+#include "heap/guarded_slots.h"
 #include "heap/large_objects.h"
 
 namespace carrel::core {
@@ -122,6 +123,20 @@ class GuardedLarge : public LargeBlocks<Os> {
     }
   }
 
+  /// The block between whose fences this granule lies, or behind whose own it was; false if there
+  /// is none. Takes no lock and may be called at any moment.
+  bool explain(std::size_t index, FaultedBlock& block) const {
+    for (std::size_t at = index + 1; at-- > 0;) {
+      Span* span = map_.granule(at).span;
+      if (span == nullptr || span->first > index || index - span->first >= span->count) continue;
+      const bool freed = is_put_away(span);
+      if (!freed && map_.class_seen_at(span->first + lead_of(span)) != kLargeBlock) return false;
+      block = {.start = block_of(span), .size = size_of(span), .freed = freed, .slot = nullptr};
+      return freed || span->state == SpanState::kLarge;
+    }
+    return false;
+  }
+
  private:
   static constexpr Hardening kHard = hardening_of<Os>();
 
@@ -195,6 +210,13 @@ class GuardedLarge : public LargeBlocks<Os> {
     const std::size_t old_end = align_up(size, Os::page_bytes());
     const std::size_t end = old_end < bytes ? old_end : bytes;
     if (size < end) memset(block_of(span) + size, 0, end - size);
+  }
+
+  bool is_put_away(const Span* span) const {
+    for (const std::atomic<Span*>& place : fenced_) {
+      if (place.load(std::memory_order_acquire) == span) return true;
+    }
+    return false;
   }
 
   /// Fences a freed block; the one whose place it takes goes back to the pool.

@@ -113,10 +113,19 @@ void Heap<C, Os, Tls>::push_full_bin(void* block,
 
 /// A block of a class that the caller has chosen.
 template <Config C, OsLayer Os, class Tls>
-void* Heap<C, Os, Tls>::allocate_class(std::uint8_t id,
-                                       std::size_t size) requires(C.hardening.check_frees) {
+void* Heap<C, Os, Tls>::allocate_class(std::uint8_t id, std::size_t size,
+                                       std::size_t alignment) requires(C.hardening.check_frees) {
   CacheBin& bin = Tls::cache()->bins[bin_to_pop<kHard>(id)];
-  void* block = bin.top != bin.floor ? *--bin.top : take_slot(id, size);
+  if (CARREL_UNLIKELY(bin.top == bin.floor)) return allocate_class_slow(id, size, alignment);
+  return guard_.hand_out_loose(map_, *--bin.top, id, size);
+}
+
+template <Config C, OsLayer Os, class Tls>
+void* Heap<C, Os, Tls>::allocate_class_slow(
+    std::uint8_t id, std::size_t size, std::size_t alignment) requires(C.hardening.check_frees) {
+  void* sample = sample_guarded(id, size, alignment);
+  if (sample != nullptr) return sample;
+  void* block = take_slot(id, size);
   return block == nullptr ? nullptr : guard_.hand_out_loose(map_, block, id, size);
 }
 
@@ -127,7 +136,7 @@ void* Heap<C, Os, Tls>::guarded_zero_allocate(std::size_t size) requires(C.harde
   }
   if (size > kLargestSlotRequest) return allocate_large(size, kSlotAlignment, true);
   const std::uint8_t id = guarded_class_for(size);
-  void* block = allocate_class(id, size);
+  void* block = allocate_class(id, size, kSlotAlignment);
   if (block != nullptr && !guard_.reads_as_zero(id)) memset(block, 0, size);
   return block;
 }
@@ -139,7 +148,53 @@ void* Heap<C, Os, Tls>::guarded_aligned_allocate(std::size_t alignment, std::siz
     return allocate_large(size == 0 ? 1 : size, alignment, false);
   }
   const std::size_t bytes = size + kHard.canary_bytes;
-  return allocate_class(size_class_for(align_up(bytes == 0 ? 1 : bytes, alignment)), size);
+  return allocate_class(size_class_for(align_up(bytes == 0 ? 1 : bytes, alignment)), size,
+                        alignment);
+}
+
+/// A block between guard pages, where the thread's count of blocks has come to one: its bin of this
+/// class then has a raised floor, to which it was emptied. Else, or if there is no room, null.
+template <Config C, OsLayer Os, class Tls>
+void* Heap<C, Os, Tls>::sample_guarded(std::uint8_t id, std::size_t size,
+                                       std::size_t alignment) requires(C.hardening.check_frees) {
+  if constexpr (kHard.guarded_slots == 0) return nullptr;
+  ThreadCache& cache = *own_cache();
+  const std::uint32_t index = bin_to_pop<kHard>(id);
+  if (CARREL_LIKELY(cache.raised_bin != index)) return nullptr;
+  if (cache.bins[index].top != cache.bins[index].floor) return nullptr;
+  return sample_guarded_now(cache, size, alignment);
+}
+
+template <Config C, OsLayer Os, class Tls>
+void* Heap<C, Os, Tls>::sample_guarded_now(
+    ThreadCache& cache, std::size_t size, std::size_t alignment) requires(C.hardening.check_frees) {
+  const std::uint32_t index = cache.raised_bin;
+  void* block = nullptr;
+  const std::uint64_t mean = options_.guard_sample;
+  if constexpr (kHard.guarded_slots != 0) {
+    // Not what the unwinder allocates meanwhile, nor a thread's first blocks, for which nothing was
+    // drawn yet.
+    if (mean != 0 && cache.counts_guarded && !cache.sampling) {
+      watch_faults();
+      cache.sampling = true;
+      block = slots_.allocate(size, alignment);
+      cache.sampling = false;
+    }
+  }
+  cache.counts_guarded = true;
+  const std::int64_t left =
+      mean == 0 ? INT64_MAX / 2 : static_cast<std::int64_t>(cache.random.word() % (2 * mean - 1));
+  keeper_.count_from(cache, index, left);
+  return block;
+}
+
+/// What happens at a fence can be said from now on, once and for all.
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::watch_faults() {
+  if (CARREL_LIKELY(watching_.load(std::memory_order_relaxed))) return;
+  if (options_.explain_faults != 0 && !watching_.exchange(true, std::memory_order_relaxed)) {
+    Os::watch_faults(Tls::memory_fault);
+  }
 }
 
 /// Changes a block's size in place if that is possible and keeps little for nothing.
@@ -151,6 +206,9 @@ bool Heap<C, Os, Tls>::resize_guarded(void* block, std::uint8_t id,
     return size > kLargestSlotRequest && large_.resize_in_place(block, size);
   }
   if (CARREL_UNLIKELY(id == kNotOurs)) report_misuse(block);
+  if constexpr (kHard.guarded_slots != 0) {
+    if (id == kGuardedBlock) return size == slots_.size_of(block);
+  }
   if (size > kLargestSlotRequest || !guard_.fits(id, size) || size <= kClasses[id].slot_bytes / 2) {
     return false;
   }
@@ -163,6 +221,7 @@ template <Config C, OsLayer Os, class Tls>
 bool Heap<C, Os, Tls>::shrink_guarded(void* block, std::uint8_t id,
                                       std::size_t size) requires(C.hardening.check_frees) {
   if (size == 0) size = 1;
+  if (id == kGuardedBlock) return true;
   if (id != kLargeBlock) {
     guard_.shrink(map_, block, id, size);
     return true;
@@ -175,6 +234,9 @@ template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::check_size_now(const void* block, std::size_t size) const
     requires(C.hardening.check_frees) {
   const std::uint8_t id = plain_class(map_.class_of(block));
+  if constexpr (kHard.guarded_slots != 0) {
+    if (CARREL_UNLIKELY(id == kGuardedBlock)) return slots_.check_size(block, size);
+  }
   if (CARREL_LIKELY(id - 1u < kClassCount)) {
     guard_.check_size(map_, block, id, size);
   } else if (id == kLargeBlock && address_of(block) % kGranuleBytes == 0) {
@@ -198,6 +260,7 @@ void Heap<C, Os, Tls>::prepare_hardening() {
   context_.seed = Os::random_word();
   if constexpr (kHard.check_frees) guard_.initialize();
   if constexpr (kHard.guard_large) large_.initialize(Os::random_word());
+  if constexpr (kHard.guarded_slots != 0) slots_.initialize(Os::random_word());
 }
 
 }  // namespace carrel::core

@@ -26,6 +26,7 @@
 #include "cache/thread_registry.h"
 #include "config/config.h"
 #include "heap/guarded_large.h"
+#include "heap/guarded_slots.h"
 #include "heap/large_objects.h"
 #include "heap/options.h"
 #include "heap/purger.h"
@@ -103,6 +104,7 @@ class Heap {
         keeper_(shards_, metadata_, limits_),
         registry_(metadata_),
         spans_(map_, pool_, registry_),
+        slots_(map_, pool_, metadata_),
         large_(map_, pool_, spans_),
         purger_(context_, shards_, spans_, options_) {}
   Heap(const Heap&) = delete;
@@ -186,6 +188,9 @@ class Heap {
       return kClasses[id].slot_bytes;
     }
     if (id == kArenaBlock) return arena_hooks()->usable_size(block);
+    if constexpr (kHard.guarded_slots != 0) {
+      if (id == kGuardedBlock) return slots_.size_of(block);
+    }
     if (id == kSampledBlock) return kClasses[map_.span_of(block)->size_class].slot_bytes;
     if (id != kLargeBlock) return size_of_foreign(block);
     check_large(block);
@@ -282,6 +287,12 @@ class Heap {
     ThreadCache* cache = own_cache();
     if (cache->attached) follow_profiling(*cache);
   }
+
+  /// The block that a fault at this address has to do with; false if there is none.
+  bool explain_fault(const void* address, FaultedBlock& block) const;
+
+  /// Where sampled blocks of a hardened build live.
+  auto& guarded_slots() { return slots_; }
 
   /// Null until the first arena is created; then always the same.
   const ArenaHooks* arena_hooks() const { return arena_hooks_.load(std::memory_order_acquire); }
@@ -408,12 +419,20 @@ class Heap {
                                  std::uint32_t class_id) requires(C.hardening.check_frees);
   CARREL_NOINLINE void push_full_bin(void* block,
                                      std::uint32_t map_value) requires(C.hardening.check_frees);
-  void* allocate_class(std::uint8_t id, std::size_t size) requires(C.hardening.check_frees);
+  void* allocate_class(std::uint8_t id, std::size_t size,
+                       std::size_t alignment) requires(C.hardening.check_frees);
   void* guarded_zero_allocate(std::size_t size) requires(C.hardening.check_frees);
   void* guarded_aligned_allocate(std::size_t alignment,
                                  std::size_t size) requires(C.hardening.check_frees);
   bool resize_guarded(void* block, std::uint8_t id,
                       std::size_t size) requires(C.hardening.check_frees);
+  CARREL_NOINLINE void* allocate_class_slow(
+      std::uint8_t id, std::size_t size, std::size_t alignment) requires(C.hardening.check_frees);
+  void* sample_guarded(std::uint8_t id, std::size_t size,
+                       std::size_t alignment) requires(C.hardening.check_frees);
+  CARREL_COLD void* sample_guarded_now(ThreadCache& cache, std::size_t size,
+                                       std::size_t alignment) requires(C.hardening.check_frees);
+  void watch_faults();
   bool shrink_guarded(void* block, std::uint8_t id,
                       std::size_t size) requires(C.hardening.check_frees);
   void check_size_now(const void* block, std::size_t size) const requires(C.hardening.check_frees);
@@ -430,8 +449,16 @@ class Heap {
   CacheKeeper<Os> keeper_;
   ThreadRegistry<Os> registry_;
   struct NoGuard {};
+  struct NoSlots {
+    constexpr NoSlots(PageMap<Os>&, SpanPool<Os>&, MetadataArena<Os>&) {}
+    void set_stack_reader(std::size_t (*)(const void**, std::size_t), std::uintptr_t,
+                          std::uintptr_t) {}
+    GuardedTotals totals() const { return {}; }
+  };
   [[no_unique_address]] std::conditional_t<kHard.check_frees, SlotGuard<Os>, NoGuard> guard_;
   SpanCache<Os> spans_;
+  [[no_unique_address]] std::conditional_t<kHard.guarded_slots != 0, GuardedSlots<Os>, NoSlots>
+      slots_;
   Large large_;
   Options options_;
   Purger<Os> purger_;
@@ -439,6 +466,7 @@ class Heap {
   std::atomic<const ProfileHooks*> profile_hooks_{nullptr};
   std::atomic<const AsideHooks*> aside_{nullptr};
   std::atomic<bool> profiling_{false};
+  std::atomic<bool> watching_{false};          // Os::watch_faults was called
   std::atomic<std::uint32_t> relief_tick_{0};  // when somebody last purged for the soft limit
   std::atomic<std::uint32_t> state_{kUntouched};
   bool options_read_ = false;  // these two belong to whoever set kBusy

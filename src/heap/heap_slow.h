@@ -2,6 +2,7 @@
 // map of who calls what is at the top of heap.h. Included where a heap is instantiated.
 #pragma once
 
+#include "heap/faults.h"
 #include "heap/hardened_heap.h"
 #include "heap/sampled_heap.h"
 
@@ -27,6 +28,10 @@ void* Heap<C, Os, Tls>::allocate_missed(std::size_t size) {
     }
   }
   const std::uint8_t id = guarded_class_for(size);
+  if constexpr (kHard.guarded_slots != 0) {
+    void* sample = sample_guarded(id, size, kSlotAlignment);
+    if (CARREL_UNLIKELY(sample != nullptr)) return sample;
+  }
   void* block = take_slot(id, size);
   if constexpr (kHard.check_frees) {
     if (block != nullptr) guard_.hand_out(map_, block, id, size);
@@ -83,6 +88,9 @@ void Heap<C, Os, Tls>::free_missed(void* block) {
   const std::uint8_t value = map_.class_of(block);
   if constexpr (kCanSample) {
     if (value == kSampledBlock) return profile_hooks()->free(block);
+  }
+  if constexpr (kHard.guarded_slots != 0) {
+    if (value == kGuardedBlock) return slots_.free(block);
   }
   if (value == kNotOurs) {
     if (const AsideHooks* other = aside()) return other->free(block);
@@ -158,6 +166,7 @@ void* Heap<C, Os, Tls>::allocate_large(std::size_t size, std::size_t alignment, 
     block = take_large(size, alignment, zero, cache);
   }
   CARREL_PROBE("large", block, size);
+  if constexpr (kHard.guarded_slots != 0) watch_faults();
   if (CARREL_LIKELY(block != nullptr)) count_large(block, size);
   return block;
 }
@@ -375,6 +384,7 @@ bool Heap<C, Os, Tls>::prepare_parts() {
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::read_options() {
   options_.decay_ms = C.decay_ms;
+  options_.guard_sample = C.guard_sample;
   options_.cache_kib = static_cast<std::uint32_t>(C.cache_bytes_per_class / kKiB);
   const std::uint32_t cpus = Os::cpu_count();
   options_.shards = cpus < C.max_shards ? cpus : C.max_shards;
@@ -384,6 +394,7 @@ void Heap<C, Os, Tls>::read_options() {
 
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::before_fork() {
+  if constexpr (kHard.guarded_slots != 0) slots_.lock();
   for (;;) {
     const ArenaHooks* arenas = arena_hooks();
     const ProfileHooks* profile = profile_hooks();
@@ -413,12 +424,14 @@ void Heap<C, Os, Tls>::after_fork_in_parent() {
   pool_.purging().unlock();
   if (profile != nullptr) profile->after_fork(false);
   if (arenas != nullptr) arenas->after_fork(false);
+  if constexpr (kHard.guarded_slots != 0) slots_.unlock();
 }
 
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::after_fork_in_child() {
   metadata_.reset_after_fork();
   pool_.reset_after_fork();
+  if constexpr (kHard.guarded_slots != 0) slots_.reset_after_fork();
   if (const ArenaHooks* arenas = arena_hooks()) arenas->after_fork(true);
   if (const ProfileHooks* profile = profile_hooks()) profile->after_fork(true);
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.reset_after_fork(); });

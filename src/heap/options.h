@@ -26,6 +26,9 @@ struct Options {
   std::uint32_t profile_interval_kib = 512;
   std::uint32_t profile_at_exit = 0;
   std::uint32_t profile_signal = 0;
+  std::uint32_t guard_sample = 0;
+  std::uint32_t explain_faults = 1;
+  std::uint32_t report_stacks = 0;
   std::uint32_t stats_at_exit = 0;
   std::uint32_t verbose = 0;
 };
@@ -41,6 +44,7 @@ struct OptionSpec {
 };
 
 inline constexpr const char* kHugePagesWords[] = {"never", "auto"};
+inline constexpr const char* kReportStacksWords[] = {"none", "stderr", "file"};
 
 inline constexpr OptionSpec kOptionTable[] = {
     {"decay_ms", &Options::decay_ms, 0, 20'000, true,
@@ -73,6 +77,16 @@ inline constexpr OptionSpec kOptionTable[] = {
      "1: write the heap profile to a file when the program exits, and say what was live"},
     {"profile_signal", &Options::profile_signal, 0, 64, false,
      "number of a signal that writes the heap profile to a file, with profile=1; 0: none"},
+    {"guard_sample", &Options::guard_sample, 0, 100'000'000, false,
+     "hardened build: one of so many blocks up to 32 KiB lies between guard pages, on average; 0: "
+     "none"},
+    {"explain_faults", &Options::explain_faults, 0, 1, false,
+     "hardened build: 1: a memory fault at a guard page is reported, unless the program handles "
+     "SIGSEGV itself; 0: no handler is installed"},
+    {"report_stacks", &Options::report_stacks, 0, 2, false,
+     "where the stacks of an error report go, beside its line; file: CARREL_REPORT_PREFIX "
+     "(carrel), the process number, .report",
+     kReportStacksWords},
     {"stats_at_exit", &Options::stats_at_exit, 0, 1, true,
      "1: print malloc_stats() when the program exits"},
     {"verbose", &Options::verbose, 0, 1, false,

@@ -58,7 +58,12 @@ void for_each_cached(const ThreadCache& cache, Visit visit) {
   for (std::uint32_t index = 0; index < kCacheBinCount; ++index) {
     const std::uint8_t id = class_of_bin(index);
     if (id == 0 || id > kClassCount) continue;
-    const std::uint32_t blocks = cache.bins[index].size();
+    // Also those below a floor that was raised for a sample.
+    const CacheBin& bin = cache.bins[index];
+    const std::uint32_t blocks =
+        index == cache.raised_bin
+            ? CacheBin{.top = bin.top, .floor = cache.true_floor, .ceiling = nullptr}.size()
+            : bin.size();
     // More than fit: its owner was replacing the array.
     if (blocks != 0 && blocks <= kMostBinSlots) visit(id, blocks);
   }

@@ -27,7 +27,8 @@ namespace carrel::core {
 /// Values of the class map. Between them: a size class, 1 to kMaxClassId, whose blocks may
 /// enter any thread's cache, or such a class with a group bit (see slab/size_class.h).
 inline constexpr std::uint8_t kNotOurs = 0;
-inline constexpr std::uint8_t kMaxClassId = 60;
+inline constexpr std::uint8_t kMaxClassId = 59;
+inline constexpr std::uint8_t kGuardedBlock = 60;  // of a sample: see heap/guarded_slots.h
 inline constexpr std::uint8_t kSampledBlock = 61;  // small, in a heap profile: see heap/profiler.h
 inline constexpr std::uint8_t kArenaBlock = 62;    // of whatever size: see heap/arena.h
 inline constexpr std::uint8_t kLargeBlock = 63;

@@ -38,6 +38,9 @@
 //   unfence(p, bytes)       Undoes fence for every part of the range that was fenced, which
 //                           then reads as zero; the rest of the range keeps its contents.
 //                           False: refused, nothing that was fenced may be used.
+//   watch_faults(explain)   From now on calls explain(fault) when the program touches memory that
+//                           it cannot touch, on the thread that did, before the process ends by
+//                           that. False: not to be had, or the program sees to its faults itself.
 //   resident_bytes(p, bytes)
 //                           Bytes of a mapped range that are in memory now; 0 where the system
 //                           does not say. For statistics only: it may be slow.
@@ -68,9 +71,18 @@
 
 namespace carrel::core {
 
+/// An access to memory that cannot be touched.
+struct MemoryFault {
+  enum class Access : std::uint8_t { kUnknown, kRead, kWrite };
+  const void* address = nullptr;  // that was touched
+  const void* code = nullptr;     // of the instruction
+  Access access = Access::kUnknown;
+};
+
 template <class Os>
 concept OsLayer = requires(void* p, std::size_t n, std::atomic<std::uint32_t>& word,
-                           std::uint32_t u, const char* text, char* buffer, void (*entry)()) {
+                           std::uint32_t u, const char* text, char* buffer, void (*entry)(),
+                           void (*explain)(const MemoryFault&)) {
   { Os::page_bytes() } -> std::same_as<std::size_t>;
   { Os::cpu_count() } -> std::same_as<std::uint32_t>;
   { Os::address_space_limit() } -> std::same_as<std::size_t>;
@@ -87,6 +99,7 @@ concept OsLayer = requires(void* p, std::size_t n, std::atomic<std::uint32_t>& w
   { Os::collapse_dense(p, n) } -> std::same_as<bool>;
   { Os::fence(p, n) } -> std::same_as<bool>;
   { Os::unfence(p, n) } -> std::same_as<bool>;
+  { Os::watch_faults(explain) } -> std::same_as<bool>;
   { Os::resident_bytes(p, n) } -> std::same_as<std::size_t>;
   { Os::memory_is_short() } -> std::same_as<bool>;
   { Os::alone_flag() } -> std::same_as<const char*>;
@@ -101,8 +114,9 @@ concept OsLayer = requires(void* p, std::size_t n, std::atomic<std::uint32_t>& w
   { Os::abort() } -> std::same_as<void>;
 };
 
-// What heap profiles need beside that, of the system that a process runs on; the simulated one has
-// none of it. Nothing of this is called before a profile is started.
+// What heap profiles and reports' stacks need beside that, of the system that a process runs on;
+// the simulated one has none of it. Nothing of this is called before a profile is started or stacks
+// are asked for.
 //
 //   load_unwinder()         Makes stack_trace work; may allocate. False where there is no unwinder.
 //   stack_trace(frames, n)  Return addresses of the calling thread, innermost first: how many.

@@ -20,8 +20,9 @@ from pathlib import Path
 import repo
 
 NAME = "tables"
-# What depends on the machine is documented in words.
-DEFAULTS = {"shards": ("one per CPU", "CPUs of the mask at start, at most 64")}
+# What depends on the machine or the build is documented in words.
+DEFAULTS = {"shards": ("one per CPU", "CPUs of the mask at start, at most 64"),
+            "guard_sample": ("0; hardened build: 5000", "0; hardened build: 5000")}
 
 
 @dataclass

@@ -26,6 +26,16 @@ static inline void* hidden(void* pointer) {
   return pointer;
 }
 
+/* With option guard_sample=1: a block between guard pages. A thread's first one is none. */
+static inline char* sampled(size_t size) {
+  char* block = NULL;
+  for (int i = 0; i < 64; i++) {
+    block = (char*)malloc(size);
+    if (block == NULL) _exit(3);
+  }
+  return block;
+}
+
 /* Frees so many blocks of `size` that what the cache holds must be flushed. `blocks` were
  * allocated before the misuse: a malloc after it could hand the block out again. */
 enum { kFlushBlocks = 5000 };

@@ -2,8 +2,9 @@
 
 It must end by SIGABRT, with exactly one line on standard error, which names the expected
 error code and the very pointer that the program said it would misuse. Says nothing about
-misuse that is not noticed. Usage: expect_death.py CODE[|CODE...] PROGRAM [LIBRARY]
-LIBRARY is preloaded. CODE may be fault: then the program must die of a memory fault, silently.
+misuse that is not noticed. Usage: expect_death.py CODE[|CODE...] PROGRAM [LIBRARY [OPTIONS]]
+LIBRARY is preloaded, with OPTIONS. Codes of memory faults end in SIGSEGV instead, with a line that
+names the block. CODE may be fault: then the program must die of one silently.
 """
 
 import os
@@ -17,7 +18,10 @@ import sys
 MESSAGE = re.compile(r"^carrel: error (?P<code>[a-z-]+): (?P<text>[^:]+): "
                      r"pointer (?P<pointer>0x[0-9a-f]+)\b.*$")
 CODES = ("double-free", "invalid-free", "interior-pointer", "overflow", "underflow",
-         "write-after-free", "size-mismatch", "alignment-mismatch", "fault")
+         "write-after-free", "size-mismatch", "alignment-mismatch", "use-after-free",
+         "out-of-bounds", "fault")
+FAULTS = ("use-after-free", "out-of-bounds")
+BLOCK = re.compile(r" block of \d+ bytes at (0x[0-9a-f]+)$")
 
 
 def no_core_dump() -> None:
@@ -26,15 +30,17 @@ def no_core_dump() -> None:
 
 
 def main() -> int:
-    if len(sys.argv) not in (3, 4):
-        sys.exit("usage: expect_death.py CODE[|CODE...] PROGRAM [LIBRARY]")
+    if len(sys.argv) not in (3, 4, 5):
+        sys.exit("usage: expect_death.py CODE[|CODE...] PROGRAM [LIBRARY [OPTIONS]]")
     expected = sys.argv[1].split("|")
     unknown = [code for code in expected if code not in CODES]
     if unknown:
         sys.exit(f"unknown code {unknown[0]}; the codes are {', '.join(CODES)}")
     environment = dict(os.environ)
-    if len(sys.argv) == 4:
+    if len(sys.argv) > 3:
         environment["LD_PRELOAD"] = sys.argv[3]
+    if len(sys.argv) > 4:
+        environment["CARREL_OPTIONS"] = sys.argv[4]
     result = subprocess.run([sys.argv[2]], capture_output=True, text=True, timeout=30,
                             env=environment, preexec_fn=no_core_dump, check=False)
     print(f"status {result.returncode}\nstdout: {result.stdout}stderr: {result.stderr}")
@@ -47,7 +53,9 @@ def main() -> int:
         if result.returncode not in (-signal.SIGSEGV, -signal.SIGBUS) or result.stderr:
             sys.exit(f"ended with status {result.returncode}, not silently by a memory fault")
         return 0
-    if result.returncode != -signal.SIGABRT:
+    if expected[0] in FAULTS and result.returncode != -signal.SIGSEGV:
+        sys.exit(f"ended with status {result.returncode}, not by SIGSEGV")
+    if expected[0] not in FAULTS and result.returncode != -signal.SIGABRT:
         sys.exit(f"ended with status {result.returncode}, not by SIGABRT")
     lines = result.stderr.splitlines()
     if len(lines) != 1:
@@ -57,8 +65,14 @@ def main() -> int:
         sys.exit(f"not of the form {MESSAGE.pattern}")
     if message["code"] not in expected:
         sys.exit(f"code {message['code']}, expected {sys.argv[1]}")
-    if int(message["pointer"], 16) != int(misused[1], 16):
-        sys.exit(f"names {message['pointer']}, but {misused[1]} was misused")
+    named = message["pointer"]
+    if expected[0] in FAULTS:
+        block = BLOCK.search(lines[0])
+        if block is None:
+            sys.exit("the line does not end with the block")
+        named = block[1]
+    if int(named, 16) != int(misused[1], 16):
+        sys.exit(f"names {named}, but {misused[1]} was misused")
     return 0
 
 

@@ -127,8 +127,9 @@ class Dump:
 def measure(driver: Path, library: Path | None) -> dict[str, list[Fraction]]:
     """Per operation the cost of one call under `library`; absent operations are left out."""
     environment = {key: value for key, value in os.environ.items() if key != "CARREL_OPTIONS"}
-    # The helper thread would only add calls of its own to the dumps.
-    environment["CARREL_OPTIONS"] = "purge_thread=0"
+    # The helper thread would only add calls of its own to the dumps, and samples leave the cached
+    # path, by chance.
+    environment["CARREL_OPTIONS"] = "purge_thread=0,guard_sample=0"
     environment.pop("LD_PRELOAD", None)
     if library is not None:
         environment["LD_PRELOAD"] = str(library)

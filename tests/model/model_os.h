@@ -33,6 +33,7 @@ struct ModelOs {
   static bool collapse_dense(void*, std::size_t) { return false; }
   static bool fence(void*, std::size_t) { return false; }
   static bool unfence(void*, std::size_t) { return false; }
+  static bool watch_faults(void (*)(const MemoryFault&)) { return false; }
   static std::size_t resident_bytes(const void*, std::size_t) { return 0; }
   static bool memory_is_short() { return false; }
   static const char* alone_flag() {

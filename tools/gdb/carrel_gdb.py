@@ -15,6 +15,7 @@ from typing import Iterator, NamedTuple
 import gdb
 
 GRANULE_SHIFT = 16
+GUARDED_BLOCK = 60
 ARENA_BLOCK = 62
 LARGE_BLOCK = 63
 NO_SHARD = 0xFFFF
@@ -109,6 +110,24 @@ def hardened_state(heap: gdb.Value, block: int, number: int) -> str:
     return "free (in quarantine)" if value == (0xFFFF if wide else 0xFF) else "live"
 
 
+def describe_guarded(heap: gdb.Value, address: int) -> str:
+    """An address among the sampled blocks of a hardened build: the nearest block."""
+    nearest, best = "between guard pages, near no block", 1 << 64
+    slots = heap["slots_"]
+    for number in range(int(raw(slots["made_"]))):
+        slot = raw(slots["slots_"][number]).dereference()
+        start, size = int(raw(slot["block"])), int(raw(slot["size"]))
+        distance = max(start - address, address - start - size + 1, 0)
+        if start == 0 or distance >= best:
+            continue
+        state = "live" if int(raw(slot["state"])) == 1 else "freed"
+        where = ("" if address == start else
+                 f", {address - start} bytes into it" if distance == 0 else
+                 f", {distance} bytes beside it")
+        nearest, best = f"{state}, sampled, {size} bytes at {start:#x}{where}", distance
+    return nearest
+
+
 def describe(address: int) -> str:
     heap = process_heap()
     pages = heap["map_"]
@@ -117,6 +136,8 @@ def describe(address: int) -> str:
     if base == 0 or not 0 <= index < count:
         return "not carrel's: outside its heap"
     value = int(raw(pages["class_map_"][index]))
+    if value == GUARDED_BLOCK:
+        return describe_guarded(heap, address)
     # Only the first and the last granule of a free or large span lead to it.
     for at in range(index, -1, -1):
         pointer = raw(pages["granules_"][at]["span"])

@@ -20,9 +20,9 @@ namespace {
 
 constexpr std::size_t kCallCount = static_cast<std::size_t>(OsCall::kCallCount);
 constexpr const char* kCallNames[kCallCount] = {
-    "reserve",  "commit",     "map",         "unmap",        "purge",
-    "populate", "move_pages", "fresh_pages", "advise_huge",  "advise_small",
-    "collapse", "fence",      "unfence",     "start_thread", "wait"};
+    "reserve",    "commit",       "map",          "unmap",        "purge",    "populate",
+    "move_pages", "fresh_pages",  "advise_huge",  "advise_small", "collapse", "fence",
+    "unfence",    "watch_faults", "start_thread", "wait"};
 
 struct State {
   Ledger ledger;
@@ -37,6 +37,7 @@ struct State {
   std::string violations;
   void (*pending_entry)() = nullptr;
   bool thread_alive = false;
+  void (*explain)(const MemoryFault&) = nullptr;
 };
 
 std::mutex state_lock;  // guards state and real_thread
@@ -335,6 +336,25 @@ bool FakeOs::unfence(void* p, std::size_t bytes) {
   if (::mprotect(p, bytes, PROT_READ | PROT_WRITE) != 0) return false;
   state.ledger.set(address_of(p), bytes, PageState::kUsable);
   return true;
+}
+
+bool FakeOs::watch_faults(void (*explain)(const MemoryFault&)) {
+  ErrnoKeeper keeper;
+  record(OsCall::kWatchFaults, nullptr, 0);
+  Guard guard(state_lock);
+  if (refused(settings.refuse_watch)) return false;
+  state.explain = explain;
+  return true;
+}
+
+bool FakeOs::fault(const MemoryFault& fault) {
+  void (*explain)(const MemoryFault&) = nullptr;
+  {
+    Guard guard(state_lock);
+    explain = state.explain;
+  }
+  if (explain != nullptr) explain(fault);
+  return explain != nullptr;
 }
 
 const char* FakeOs::alone_flag() {

@@ -29,6 +29,7 @@ enum class OsCall : std::uint8_t {
   kCollapse,
   kFence,
   kUnfence,
+  kWatchFaults,
   kStartThread,
   kWait,
   kCallCount,
@@ -70,6 +71,7 @@ struct FakeOsSettings {
   bool refuse_move_pages = false;  // as before Linux 5.7
   bool refuse_fresh_pages = false;
   bool refuse_fences = false;
+  bool refuse_watch = false;  // the program has a handler of its own
   bool memory_is_short = false;
   bool refuse_threads = false;
   bool has_huge_pages = false;  // collapse_dense() works, with huge pages of 2 MiB
@@ -100,6 +102,7 @@ struct FakeOs {
   static bool collapse_dense(void* p, std::size_t bytes);
   static bool fence(void* p, std::size_t bytes);
   static bool unfence(void* p, std::size_t bytes);
+  static bool watch_faults(void (*explain)(const MemoryFault& fault));
   static bool memory_is_short() { return settings.memory_is_short; }
   static const char* alone_flag();
   static std::uint64_t random_word();
@@ -128,6 +131,10 @@ struct FakeOs {
 
   /// The variable that environment() knows; null forgets it. The text is not copied.
   static void set_environment(const char* name, const char* value);
+
+  /// What the program's touching memory that it cannot touch would lead to: true if somebody was
+  /// there to explain it.
+  static bool fault(const MemoryFault& fault);
 
   /// Runs the helper thread's entry on this thread, if one was started and has not run.
   static bool run_thread();

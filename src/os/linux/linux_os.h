@@ -13,6 +13,7 @@ struct LinuxCodeMapping {
   std::uintptr_t start;
   std::uintptr_t end;
   std::uint64_t offset;
+  std::uintptr_t bias;  // what to take from an address to find it in the file's symbols
   const char* path;
   std::size_t path_size;
   const unsigned char* build_id;
@@ -37,6 +38,8 @@ struct LinuxOs {
   static bool collapse_dense(void* p, std::size_t bytes);
   static bool fence(void* p, std::size_t bytes);
   static bool unfence(void* p, std::size_t bytes);
+  /// Leaves a program alone that has a handler for SIGSEGV.
+  static bool watch_faults(void (*explain)(const MemoryFault& fault));
   static bool memory_is_short();
   static const char* alone_flag();
   static std::uint64_t random_word();

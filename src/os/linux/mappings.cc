@@ -120,27 +120,33 @@ struct BuildId {
   std::size_t size = 0;
 };
 
-/// The GNU build id of the ELF file whose first bytes lie at `start`, mapped up to `end`; of size 0
-/// if it has none.
-void find_build_id(std::uintptr_t start, std::uintptr_t end, BuildId& id) {
+/// The header of an ELF file whose first bytes lie at `start`, mapped up to `end`, and whose
+/// program headers do as well; false if there is none.
+bool read_header(std::uintptr_t start, std::uintptr_t end, Elf64_Ehdr& header) {
+  if (end - start < sizeof header || !copy_memory(&header, start, sizeof header)) return false;
+  return memcmp(header.e_ident, ELFMAG, SELFMAG) == 0 && header.e_ident[EI_CLASS] == ELFCLASS64 &&
+         header.e_phentsize == sizeof(Elf64_Phdr) && header.e_phoff <= end - start &&
+         header.e_phnum * sizeof(Elf64_Phdr) <= end - start - header.e_phoff;
+}
+
+/// The GNU build id of such a file; of size 0 if it has none. And by how much its addresses
+/// differ from those in the file.
+void look_into_file(std::uintptr_t start, std::uintptr_t end, BuildId& id, std::uintptr_t& bias) {
   id.size = 0;
+  bias = start;
   Elf64_Ehdr header;
-  if (end - start < sizeof header || !copy_memory(&header, start, sizeof header)) return;
-  if (memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64 ||
-      header.e_phentsize != sizeof(Elf64_Phdr) || header.e_phoff > end - start ||
-      header.e_phnum * sizeof(Elf64_Phdr) > end - start - header.e_phoff) {
-    return;
-  }
+  if (!read_header(start, end, header)) return;
   for (unsigned i = 0; i < header.e_phnum; ++i) {
     Elf64_Phdr segment;
     if (!copy_memory(&segment, start + header.e_phoff + i * sizeof segment, sizeof segment)) return;
-    if (segment.p_type != PT_NOTE || segment.p_offset > end - start ||
+    if (segment.p_type == PT_LOAD && segment.p_offset == 0) bias = start - segment.p_vaddr;
+    if (id.size != 0 || segment.p_type != PT_NOTE || segment.p_offset > end - start ||
         segment.p_filesz > end - start - segment.p_offset) {
       continue;
     }
     std::uintptr_t at = start + segment.p_offset;
     const std::uintptr_t stop = at + segment.p_filesz;
-    while (stop - at >= sizeof(Elf64_Nhdr)) {
+    while (id.size == 0 && stop - at >= sizeof(Elf64_Nhdr)) {
       struct {
         Elf64_Nhdr header;
         char name[4];
@@ -154,7 +160,6 @@ void find_build_id(std::uintptr_t start, std::uintptr_t end, BuildId& id) {
           memcmp(note.name, "GNU", sizeof note.name) == 0 &&
           copy_memory(id.bytes, at + sizeof note, note.header.n_descsz)) {
         id.size = note.header.n_descsz;
-        return;
       }
       at += bytes;
     }
@@ -171,18 +176,23 @@ void LinuxOs::for_each_code_mapping(void (*visit)(void* context, const LinuxCode
   // A file's first part, with its headers, is mapped before its code, or with it.
   BuildId build_id;
   std::uint64_t build_id_of = 0;  // the file's path, hashed
+  std::uintptr_t bias = 0;
   while (lines.next(text)) {
     if (!parse(text, line) || line.path.size == 0) continue;
     const bool vdso = line.path == TextView("[vdso]");
     if (line.path.data[0] != '/' && !vdso) continue;
     const std::uint64_t file = hash_of(line.path);
-    if (file != build_id_of) build_id.size = 0;
+    if (file != build_id_of) {
+      build_id.size = 0;
+      bias = line.start - line.offset;
+    }
     build_id_of = file;
-    if (line.offset == 0 && line.readable) find_build_id(line.start, line.end, build_id);
+    if (line.offset == 0 && line.readable) look_into_file(line.start, line.end, build_id, bias);
     if (!line.executable) continue;
     visit(context, {.start = line.start,
                     .end = line.end,
                     .offset = line.offset,
+                    .bias = bias,
                     .path = line.path.data,
                     .path_size = line.path.size,
                     .build_id = build_id.bytes,
