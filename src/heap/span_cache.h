@@ -12,7 +12,7 @@
 // all threads write. What a drawer holds is out of the program's hands, and dirty.
 #pragma once
 
-#include "mem/span_pool.h"
+#include "mem/lending.h"
 #include "slab/size_class.h"
 
 namespace carrel::core {
