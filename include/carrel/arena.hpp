@@ -23,6 +23,13 @@ class Arena final : public std::pmr::memory_resource {
   }
   /// One that takes no more than this from the system; SIZE_MAX for no limit.
   explicit Arena(std::size_t limit_bytes) : Arena() { set_limit(limit_bytes); }
+  /// One with a decay, limits or pages of its own; std::bad_alloc also when such pages cannot be
+  /// had. carrel_arena_create_with says why.
+  explicit Arena(const carrel_arena_options& options) : arena_(nullptr) {
+    if (carrel_arena_create_with(&options, sizeof options, &arena_) != CARREL_OK) {
+      throw std::bad_alloc();
+    }
+  }
   ~Arena() override { carrel_arena_destroy(arena_); }
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;

@@ -122,6 +122,75 @@ typedef struct carrel_arena carrel_arena;
 /* A new arena without a limit; null and ENOMEM when memory is exhausted or 65,536 exist. */
 CARREL_API carrel_arena* carrel_arena_create(void);
 
+/* Pages of the program's own for an arena: by functions that back ranges of carrel's address space.
+ * They are called with locks held, one at a time for each arena: they must not allocate, free, or
+ * call carrel in any other way, nor throw. */
+
+/* Makes [address, address + size), which nobody uses, readable and writable memory of the program's
+ * choice: mmap with MAP_FIXED, or mremap to there. Both are multiples of 2 MiB. 0 to refuse; what
+ * was mapped there meanwhile is replaced. */
+typedef int (*carrel_commit_pages)(void* context, void* address, size_t size);
+/* Gives the pages of a part of it back, which must read as zero afterwards; 0 if that cannot be.
+ * Address and size are multiples of 64 KiB. */
+typedef int (*carrel_purge_pages)(void* context, void* address, size_t size);
+/* Carrel is about to replace a range by memory of its own: whatever is mapped there goes. */
+typedef void (*carrel_release_pages)(void* context, void* address, size_t size);
+
+typedef struct carrel_page_hooks {
+  void* context;
+  carrel_commit_pages commit;
+  carrel_purge_pages purge;     /* may be null: nothing is purged */
+  carrel_release_pages release; /* may be null */
+  uint64_t zeroed;              /* 1: what was committed reads as zero; 0: it may hold anything */
+} carrel_page_hooks;
+
+/* Where an arena has its memory from. */
+typedef enum carrel_pages {
+  CARREL_PAGES_OF_HEAP = 0,       /* what the heap has: ordinary memory */
+  CARREL_PAGES_ADVISED_HUGE = 1,  /* the same in pieces of 2 MiB, advised for huge pages */
+  CARREL_PAGES_RESERVED_HUGE = 2, /* the system's reserved huge pages of 2 MiB (vm.nr_hugepages) */
+  CARREL_PAGES_OF_FILE = 3,       /* a file: shared memory, hugetlbfs, persistent memory (DAX) */
+  CARREL_PAGES_OF_HOOKS = 4       /* the program's own functions */
+} carrel_pages;
+
+/* What an arena has of its own; all zero is an arena as of carrel_arena_create, except that its
+ * free memory is its own too. */
+typedef struct carrel_arena_options {
+  uint64_t limit_bytes;      /* as by carrel_arena_set_limit; 0: none */
+  uint64_t soft_limit_bytes; /* beyond it, what is freed is purged at once; 0: none */
+  uint64_t own_decay;        /* 1: decay_ms counts; 0: the option decay_ms */
+  uint64_t decay_ms;         /* after which free memory is purged, 0 to 20,000 */
+  uint64_t numa_nodes;       /* bit I: pages come from node I and such only; 0: from anywhere */
+  carrel_pages pages;
+  int fd;                         /* OF_FILE: opened for reading and writing */
+  uint64_t file_offset;           /* of the first byte; a multiple of the page size */
+  uint64_t file_bytes;            /* how much of it, all that the arena will have: a multiple of
+                                     64 KiB and of the file's huge pages */
+  const carrel_page_hooks* hooks; /* OF_HOOKS: read now, and copied */
+} carrel_arena_options;
+
+/* A new arena with options, in `*arena`; pass sizeof(carrel_arena_options) as `size`.
+ *
+ * Its freed memory rests with it for its decay; then ordinary memory goes home to the heap. Other
+ * pages are taken in pieces of 2 MiB (a file all at once), stay with the arena until it is
+ * destroyed, and count as in use for the limits of the process until then; purging empties them.
+ * Purging cuts holes into a file; reserved huge pages are never purged. A file can be closed
+ * afterwards; where it is shared memory, what another process does with its contents is that
+ * process's business, and a child made by fork must leave the arena alone. Hooks are called for
+ * purging on threads that free, by carrel_purge and where memory is short, not by the helper
+ * thread.
+ *
+ * CARREL_BAD_ARGUMENT: a null pointer, a size too small, a file that is shorter or cannot be asked.
+ * CARREL_OUT_OF_RANGE: a number that cannot be. CARREL_UNAVAILABLE with errno: the system refuses
+ * huge pages (ENOMEM: too few are reserved), nodes (EINVAL: no such node; ENOSYS, EPERM) or the
+ * file's mapping, or the hook refuses (errno 0). CARREL_NO_MEMORY. `*arena` is null then. */
+CARREL_API carrel_result carrel_arena_create_with(const carrel_arena_options* options, size_t size,
+                                                  carrel_arena** arena);
+
+/* Where the file of an arena with CARREL_PAGES_OF_FILE is mapped, and its length in `*size`: a
+ * block's place in the file is file_offset plus its distance from there. Null for other arenas. */
+CARREL_API void* carrel_arena_region(const carrel_arena* arena, size_t* size);
+
 /* Gives every block of the arena back, and the arena: neither may be used afterwards. Null is
  * ignored. CARREL_BAD_ARGUMENT for one that is already destroyed, if that is noticed. */
 CARREL_API carrel_result carrel_arena_destroy(carrel_arena* arena);
@@ -155,12 +224,16 @@ CARREL_API carrel_result carrel_arena_set_limit(carrel_arena* arena, size_t byte
 
 /* An arena in numbers, exact at one moment. Sizes are in bytes. */
 typedef struct carrel_arena_stats {
-  uint64_t live_bytes;   /* in the program's hands, rounded up to slots and pages */
-  uint64_t live_blocks;  /* the blocks they are in */
-  uint64_t active_bytes; /* address space of the arena's slabs and large blocks */
-  uint64_t peak_bytes;   /* the most that this has been */
-  uint64_t limit_bytes;  /* the most that it may be; UINT64_MAX without a limit */
-  uint64_t allocations;  /* blocks handed out so far */
+  uint64_t live_bytes;       /* in the program's hands, rounded up to slots and pages */
+  uint64_t live_blocks;      /* the blocks they are in */
+  uint64_t active_bytes;     /* address space of the arena's slabs and large blocks */
+  uint64_t peak_bytes;       /* the most that this has been */
+  uint64_t limit_bytes;      /* the most that it may be; UINT64_MAX without a limit */
+  uint64_t allocations;      /* blocks handed out so far */
+  uint64_t soft_limit_bytes; /* see carrel_arena_options; UINT64_MAX without one */
+  uint64_t free_bytes;       /* that it holds beside the active ones, with options of its own */
+  uint64_t purged_bytes;     /* of these, given back so far */
+  uint64_t decay_ms;         /* after which they are; UINT32_MAX: the option decay_ms */
 } carrel_arena_stats;
 
 /* Fills the first `size` bytes of `stats`; pass sizeof(carrel_arena_stats). */
@@ -250,6 +323,7 @@ typedef struct carrel_stats {
   uint64_t arenas;                  /* arenas that exist */
   uint64_t used_bytes;              /* active and touched ones: what the limits are about */
   uint64_t refusals;                /* times that no memory was to be had, and none was got */
+  uint64_t huge_bytes;              /* of the resident ones: in huge pages, as the system says */
   uint64_t retries;                 /* times that a shortage handler had a request tried again */
 } carrel_stats;
 

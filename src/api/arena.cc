@@ -4,23 +4,16 @@
 #include <errno.h>
 #include <string.h>
 
-#include "api/instance.h"
+#include "api/arena.h"
 #include "api/requests.h"
 #include "api/shortage.h"
 #include "api/statistics.h"
-#include "heap/arena_set.h"
 
 namespace carrel::core {
 namespace {
 
-using ProcessArena = Arena<ProcessHeap::Os>;
-using ProcessArenas = ArenaSet<ProcessHeap::Os>;
-
 /// Made by the first carrel_arena_create, and there for good.
 std::atomic<ProcessArenas*> all_arenas{nullptr};
-
-ProcessArena* from_handle(carrel_arena* arena) { return reinterpret_cast<ProcessArena*>(arena); }
-carrel_arena* to_handle(ProcessArena* arena) { return reinterpret_cast<carrel_arena*>(arena); }
 
 ProcessArenas& arenas() { return *all_arenas.load(std::memory_order_acquire); }
 
@@ -36,7 +29,11 @@ void fill(carrel_arena_stats& stats, const ArenaTotals& totals) {
            .active_bytes = totals.span_bytes,
            .peak_bytes = totals.peak_bytes,
            .limit_bytes = totals.limit_bytes,
-           .allocations = totals.allocations};
+           .allocations = totals.allocations,
+           .soft_limit_bytes = totals.soft_limit_bytes,
+           .free_bytes = totals.free_bytes,
+           .purged_bytes = totals.purged_bytes,
+           .decay_ms = totals.decay_ms};
 }
 
 /// What `attempt` returns; once more after making room, unless the arena itself is why it is null,
@@ -105,7 +102,16 @@ constexpr ArenaReports kReports = {
     .set = &all_arenas,
 };
 
-/// The set, made if need be; null when memory is exhausted.
+constexpr OtherMemory kOwnPools = {
+    .purge =
+        [](bool everything, bool on_helper) {
+          return arenas().purge_own(everything, on_helper, process_heap.options().decay_ms);
+        },
+    .resting = [] { return arenas().resting(); },
+};
+
+}  // namespace
+
 ProcessArenas* make_arenas() {
   if (process_heap.arena_hooks() != nullptr) return &arenas();
   if (!process_heap.initialize()) return nullptr;
@@ -121,8 +127,11 @@ ProcessArenas* make_arenas() {
   all_arenas.store(mine, std::memory_order_release);
   arena_reports.store(&kReports, std::memory_order_release);
   process_heap.set_arena_hooks(&kHooks);
+  process_heap.purger().set_other(&kOwnPools);
   return mine;
 }
+
+namespace {
 
 void* refuse() {
   errno = EINVAL;
@@ -152,7 +161,10 @@ carrel_arena* carrel_arena_create() {
 
 carrel_result carrel_arena_destroy(carrel_arena* arena) {
   if (arena == nullptr) return CARREL_OK;
-  return core::arenas().destroy(*core::from_handle(arena)) ? CARREL_OK : CARREL_BAD_ARGUMENT;
+  void* pages = core::from_handle(arena)->backing_context();
+  if (!core::arenas().destroy(*core::from_handle(arena))) return CARREL_BAD_ARGUMENT;
+  if (pages != nullptr) core::process_heap.metadata().release(pages, sizeof(core::ArenaPages));
+  return CARREL_OK;
 }
 
 carrel_result carrel_arena_reset(carrel_arena* arena) {

@@ -201,9 +201,10 @@ carrel_result read_number(const Found& found, std::uint64_t& value) {
   }
   if (found.total != nullptr) {
     carrel_stats stats;
-    // Only two of them need the system's answer, which takes its time.
+    // Only these need the system's answer, which takes its time.
     const bool resident = found.total->member == &carrel_stats::resident_bytes ||
-                          found.total->member == &carrel_stats::metadata_resident_bytes;
+                          found.total->member == &carrel_stats::metadata_resident_bytes ||
+                          found.total->member == &carrel_stats::huge_bytes;
     fill_stats(stats, resident);
     value = stats.*found.total->member;
     return CARREL_OK;

@@ -21,6 +21,12 @@ void process_stats(HeapStats& stats) {
 namespace {
 
 void ask_system(carrel_stats& stats) {
+  stats.huge_bytes = ProcessOs::huge_page_bytes([](std::uintptr_t address) {
+    const std::size_t index = process_heap.map().index_of(address);
+    return index < process_heap.map().granule_count() &&
+           (process_heap.map().reserved_at_once() ||
+            process_heap.map().granule(index).span != nullptr);
+  });
   for_each_block_range(process_heap.map(), [&](const char* start, std::size_t bytes) {
     stats.resident_bytes += ProcessOs::resident_bytes(start, bytes);
   });
@@ -75,7 +81,7 @@ void fill_stats(carrel_stats& stats, bool resident) {
   if (const ArenaReports* arenas = arena_reports.load(std::memory_order_acquire)) {
     ArenaTotals sum;
     stats.arenas = arenas->totals(sum);
-    stats.arena_bytes = sum.span_bytes;
+    stats.arena_bytes = sum.span_bytes + sum.free_bytes;
     stats.live_bytes += sum.live_bytes;
     stats.live_blocks += sum.live_blocks;
   }

@@ -78,6 +78,8 @@ inline constexpr StatField<carrel_stats> kStatFields[] = {
      "memory in slabs, large blocks and arenas, and touched free memory: what limits count"},
     {"refusals", &carrel_stats::refusals, "count", true,
      "times that a request failed for want of memory or because of a limit"},
+    {"huge_bytes", &carrel_stats::huge_bytes, "bytes", false,
+     "of the resident memory for blocks, backed by huge pages now, as the system says"},
     {"retries", &carrel_stats::retries, "count", true,
      "times that a shortage handler had a request tried again"},
 };
@@ -135,6 +137,14 @@ inline constexpr StatField<carrel_arena_stats> kArenaFields[] = {
      "the most address space that it may have; the largest number: no limit"},
     {"allocations", &carrel_arena_stats::allocations, "count", true,
      "blocks that the arena has handed out"},
+    {"soft_limit_bytes", &carrel_arena_stats::soft_limit_bytes, "bytes", false,
+     "address space beyond which what is freed is purged at once; the largest number: no limit"},
+    {"free_bytes", &carrel_arena_stats::free_bytes, "bytes", false,
+     "free memory that an arena with options of its own holds"},
+    {"purged_bytes", &carrel_arena_stats::purged_bytes, "bytes", true,
+     "of the memory that such an arena held free, given back"},
+    {"decay_ms", &carrel_arena_stats::decay_ms, "ms", false,
+     "after which that is given back; 4294967295: the option decay_ms says"},
 };
 
 /// How statistics and controls reach arenas, if there are any.

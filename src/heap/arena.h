@@ -12,6 +12,7 @@
 #pragma once
 
 #include "base/intrusive_list.h"
+#include "heap/purger.h"
 #include "slab/slab_bin.h"
 
 namespace carrel::core {
@@ -24,6 +25,22 @@ struct ArenaTotals {
   std::size_t peak_bytes = 0;   // the most that this has been
   std::size_t limit_bytes = 0;  // the most that it may be
   std::uint64_t allocations = 0;
+  std::size_t soft_limit_bytes = 0;
+  std::size_t free_bytes = 0;    // in its own pool
+  std::size_t purged_bytes = 0;  // from there
+  std::uint32_t decay_ms = 0;    // kHeapsDecay: the heap's
+};
+
+inline constexpr std::uint32_t kHeapsDecay = UINT32_MAX;
+
+/// What an arena has of its own; in force for one life of it.
+struct ArenaWishes {
+  std::size_t limit_bytes = SIZE_MAX;
+  std::size_t soft_limit_bytes = SIZE_MAX;
+  bool own_decay = false;
+  std::uint32_t decay_ms = 0;
+  Backing backing;
+  std::uint32_t first_granules = 0;  // to be had at once
 };
 
 template <OsLayer Os>
@@ -46,12 +63,81 @@ class Arena {
     if (in_use_ == in_use) return false;
     in_use_ = in_use;
     if (in_use) {
-      limit_bytes_ = kNoLimit;
+      limit_bytes_ = soft_limit_bytes_ = kNoLimit;
       peak_bytes_ = 0;
       allocations_ = 0;
       handler_ = nullptr;
     }
     return true;
+  }
+
+  /// Begins a life with a pool of its own; false when memory, or its backing, is refused: it is as
+  /// before then.
+  bool begin_with(const ArenaWishes& wishes) {
+    SpanPool<Os>* own = own_.load(std::memory_order_acquire);
+    if (own == nullptr) {
+      static_assert(sizeof(SpanPool<Os>) <= MetadataArena<Os>::kMaxRecordBytes);
+      void* memory = context_.metadata.allocate(sizeof(SpanPool<Os>));
+      if (memory == nullptr) return false;
+      own = ::new (memory) SpanPool<Os>(context_.pool, id_ + 1);
+      own_.store(own, std::memory_order_release);  // pairs with the acquires: it is seen whole
+    }
+    back(*own, wishes.backing);
+    const bool backed = wishes.backing.commit != nullptr;
+    own->set_limits(wishes.soft_limit_bytes, backed ? SIZE_MAX : wishes.limit_bytes);
+    helper_purges_.store(
+        wishes.backing.on_any_thread && (!backed || wishes.backing.purge != nullptr),
+        std::memory_order_relaxed);
+    decay_ms_.store(wishes.own_decay ? wishes.decay_ms : kHeapsDecay, std::memory_order_relaxed);
+    if (wishes.first_granules != 0 && !own->borrow_first(wishes.first_granules)) {
+      back(*own, {});
+      return false;
+    }
+    set_in_use(true);
+    LockGuard guard(lock_);
+    pool_ = own;
+    limit_bytes_ = wishes.limit_bytes;
+    soft_limit_bytes_ = wishes.soft_limit_bytes;
+    return true;
+  }
+
+  /// After the end of a life, and reset(): what its own pool has goes home.
+  void return_own() {
+    SpanPool<Os>* own = own_.load(std::memory_order_acquire);
+    if (own == nullptr) return;
+    own->return_all();
+    LockGuard guard(lock_);
+    pool_ = &context_.pool;
+  }
+
+  /// Purges what has rested long enough in its own pool; `everything`: all that is free. Takes not
+  /// the arena's lock. Returns granules.
+  std::size_t purge_own(bool everything, bool on_helper, std::uint32_t heaps_decay_ms) {
+    SpanPool<Os>* own = own_.load(std::memory_order_acquire);
+    if (own == nullptr || own->totals().touched == 0) return 0;
+    if (on_helper && !helper_purges_.load(std::memory_order_relaxed)) return 0;
+    const std::uint32_t own_ms = decay_ms_.load(std::memory_order_relaxed);
+    const std::uint32_t ms = own_ms == kHeapsDecay ? heaps_decay_ms : own_ms;
+    const bool now = everything || own->over_soft_limit() || context_.pool.memory_is_short();
+    return own->purge_older_than(now ? std::uint8_t{0} : decay_ticks_of(ms), SIZE_MAX);
+  }
+  /// Whether that is to be done whenever something was freed.
+  bool purges_at_free() const {
+    const SpanPool<Os>* own = own_.load(std::memory_order_acquire);
+    return own != nullptr &&
+           (own->over_soft_limit() || !helper_purges_.load(std::memory_order_relaxed));
+  }
+  /// Free granules in its own pool that are perhaps resident and will be purged by the helper.
+  std::size_t resting() const {
+    const SpanPool<Os>* own = own_.load(std::memory_order_acquire);
+    const bool purged = own != nullptr && helper_purges_.load(std::memory_order_relaxed);
+    return purged ? own->totals().touched : 0;
+  }
+
+  /// What its backing was given as context; null without one.
+  void* backing_context() const {
+    const SpanPool<Os>* own = own_.load(std::memory_order_acquire);
+    return own == nullptr ? nullptr : own->backing().context;
   }
 
   /// At least `size` bytes at a multiple of `alignment`, a power of two; null when memory is
@@ -91,7 +177,7 @@ class Arena {
     disown(empty);
     keep_time();
     if (empty->state == SpanState::kSlab) unmake_slab(empty, context_.metadata);
-    context_.pool.release(empty);
+    pool_->release(empty);
     return true;
   }
 
@@ -116,7 +202,7 @@ class Arena {
     const auto count = static_cast<std::uint32_t>(granules);
     if (count > span->count) {
       const std::size_t more = std::size_t{count - span->count} << kGranuleShift;
-      if (!may_take(more) || !context_.pool.grow_in_place(span, count)) return false;
+      if (!may_take(more) || !pool_->grow_in_place(span, count)) return false;
       note_taken(more);
     }
     live_bytes_ += bytes - span->large_bytes;
@@ -200,8 +286,12 @@ class Arena {
   /// No memory beyond this is taken from now on; kNoLimit for none.
   bool set_limit(std::size_t bytes) {
     LockGuard guard(lock_);
-    if (in_use_) limit_bytes_ = bytes;
-    return in_use_;
+    if (!in_use_) return false;
+    limit_bytes_ = bytes;
+    if (pool_ != &context_.pool && pool_->backing().commit == nullptr) {
+      pool_->set_limits(soft_limit_bytes_, bytes);
+    }
+    return true;
   }
 
   /// Whether the arena itself is why so large a block cannot be had from it.
@@ -230,18 +320,41 @@ class Arena {
   /// False for one that is destroyed.
   bool totals(ArenaTotals& totals) {
     LockGuard guard(lock_);
+    const bool has_own = pool_ != &context_.pool;
+    const PoolTotals own = has_own ? pool_->totals() : PoolTotals{};
+    const std::uint32_t decay = decay_ms_.load(std::memory_order_relaxed);
     totals = {.live_bytes = live_bytes_,
               .live_blocks = live_blocks_,
               .span_bytes = span_bytes_,
               .peak_bytes = peak_bytes_,
               .limit_bytes = limit_bytes_,
-              .allocations = allocations_};
+              .allocations = allocations_,
+              .soft_limit_bytes = soft_limit_bytes_,
+              .free_bytes = own.free << kGranuleShift,
+              .purged_bytes = own.purged << kGranuleShift,
+              .decay_ms = has_own ? decay : kHeapsDecay};
     return in_use_;
   }
 
-  void lock() { lock_.lock(); }
-  void unlock() { lock_.unlock(); }
-  void reset_after_fork() { lock_.reset_after_fork(); }
+  // Its own pool's locks too.
+  void lock() {
+    lock_.lock();
+    if (SpanPool<Os>* own = own_.load(std::memory_order_acquire)) {
+      own->purging().lock();
+      own->lock();
+    }
+  }
+  void unlock() {
+    if (SpanPool<Os>* own = own_.load(std::memory_order_acquire)) {
+      own->unlock();
+      own->purging().unlock();
+    }
+    lock_.unlock();
+  }
+  void reset_after_fork() {
+    if (SpanPool<Os>* own = own_.load(std::memory_order_acquire)) own->reset_after_fork();
+    lock_.reset_after_fork();
+  }
 
  private:
   friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
@@ -249,6 +362,11 @@ class Arena {
     IntrusiveList<Span> open;  // slabs with a free slot
     IntrusiveList<Span> full;
   };
+
+  static void back(SpanPool<Os>& own, const Backing& backing) {
+    LockGuard no_purge(own.purging());
+    own.set_backing(backing);
+  }
 
   char* start_of(const Span* span) const { return context_.map.address(span->first); }
   bool owns(const Span* span) const {
@@ -315,10 +433,10 @@ class Arena {
     const ClassInfo& info = kClasses[id];
     const std::size_t bytes = std::size_t{info.granules} << kGranuleShift;
     if (!may_take(bytes)) return nullptr;
-    Span* slab = context_.pool.allocate(info.granules, 1, SpanState::kSlab);
+    Span* slab = take_span(info.granules, 1, SpanState::kSlab, Density::kDense);
     if (slab == nullptr) return nullptr;
     if (!make_slab(slab, id, kNoShard, context_.metadata)) {
-      context_.pool.release(slab);
+      pool_->release(slab);
       return nullptr;
     }
     slab->arena = id_;
@@ -331,6 +449,14 @@ class Arena {
     return slab;
   }
 
+  /// Once more where its own pool is full of what rests there.
+  Span* take_span(std::uint32_t count, std::uint32_t align, SpanState state, Density density) {
+    Span* span = pool_->allocate(count, align, state, density);
+    if (span != nullptr || pool_ == &context_.pool) return span;
+    if (pool_->purge_older_than(0, SIZE_MAX) == 0) return nullptr;
+    return pool_->allocate(count, align, state, density);
+  }
+
   void* allocate_large(std::size_t size, std::size_t alignment, bool zero) {
     if (size > kMaxRequestBytes || alignment > kMaxRequestBytes) return nullptr;
     const std::size_t bytes = align_up(size, Os::page_bytes());
@@ -341,9 +467,8 @@ class Arena {
     {
       LockGuard guard(lock_);
       if (!in_use_ || !may_take(granules << kGranuleShift)) return nullptr;
-      span = context_.pool.allocate(static_cast<std::uint32_t>(granules),
-                                    static_cast<std::uint32_t>(align), SpanState::kLarge,
-                                    zero ? Density::kSparse : Density::kDense);
+      span = take_span(static_cast<std::uint32_t>(granules), static_cast<std::uint32_t>(align),
+                       SpanState::kLarge, zero ? Density::kSparse : Density::kDense);
       if (span == nullptr) return nullptr;
       span->large_bytes = bytes;
       span->arena = id_;
@@ -354,7 +479,7 @@ class Arena {
       note_taken(granules << kGranuleShift);
       context_.map.set_class(span->first, map_value_);
     }
-    if (zero) context_.pool.zero(span, bytes);  // the block is nobody's yet
+    if (zero) pool_->zero(span, bytes);  // the block is nobody's yet
     return start_of(span);
   }
 
@@ -385,7 +510,7 @@ class Arena {
       if (span->state == SpanState::kSlab) unmake_slab(span, context_.metadata);
       ++count;
     }
-    if (chain != nullptr) context_.pool.release_chain(chain);
+    if (chain != nullptr) pool_->release_chain(chain);
     return count;
   }
 
@@ -414,8 +539,14 @@ class Arena {
   SlabContext<Os>& context_;
   const std::uint32_t id_;
   const std::uint8_t map_value_;
+  /// Made when first wanted, and kept for later lives; the decay of what rests there.
+  std::atomic<SpanPool<Os>*> own_{nullptr};
+  std::atomic<std::uint32_t> decay_ms_{kHeapsDecay};
+  std::atomic<bool> helper_purges_{true};
   Mutex<Os> lock_;  // guards everything below and the arena's spans
   bool in_use_ = false;
+  SpanPool<Os>* pool_ = &context_.pool;  // where its spans are from: the heap's or its own
+  std::size_t soft_limit_bytes_ = kNoLimit;
   Bin bins_[kClassCount + 1];
   IntrusiveList<Span> large_;
   std::size_t live_bytes_ = 0;

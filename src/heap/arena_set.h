@@ -38,15 +38,47 @@ class ArenaSet {
     return arena;
   }
 
+  /// As create(); null also when what is wished for is refused.
+  Arena<Os>* create_with(const ArenaWishes& wishes) {
+    Arena<Os>* arena = nullptr;
+    {
+      LockGuard guard(lock_);
+      arena = unused_ != nullptr ? unused_ : make();
+      if (arena == nullptr) return nullptr;
+      unused_ = arena->next_unused;
+      arena->next_unused = nullptr;
+      ++count_;
+    }
+    purger_.keep_time();
+    if (arena->begin_with(wishes)) {
+      with_own_.fetch_add(1, std::memory_order_relaxed);
+      return arena;
+    }
+    keep_unused(*arena);
+    return nullptr;
+  }
+
   /// False for one that is destroyed already.
   bool destroy(Arena<Os>& arena) {
     if (!arena.set_in_use(false)) return false;
     reset(arena);
-    LockGuard guard(lock_);
-    arena.next_unused = unused_;
-    unused_ = &arena;
-    --count_;
+    arena.return_own();
+    keep_unused(arena);
     return true;
+  }
+
+  /// Of arenas with a pool of their own; see OtherMemory. By the heap's decay where they have none.
+  std::size_t purge_own(bool everything, bool on_helper, std::uint32_t decay_ms) {
+    std::size_t purged = 0;
+    if (with_own_.load(std::memory_order_relaxed) == 0) return 0;
+    for_each([&](Arena<Os>& arena) { purged += arena.purge_own(everything, on_helper, decay_ms); });
+    return purged;
+  }
+  std::size_t resting() const {
+    std::size_t granules = 0;
+    if (with_own_.load(std::memory_order_relaxed) == 0) return 0;
+    for_each([&](const Arena<Os>& arena) { granules += arena.resting(); });
+    return granules;
   }
 
   void reset(Arena<Os>& arena) {
@@ -71,7 +103,12 @@ class ArenaSet {
     if (arena == nullptr) Report<Os>::double_free(block);
     const bool gave_back =
         arena->free(context_.map.span_of(block), block, [this] { purger_.keep_time(); });
-    if (gave_back) purger_.poll();
+    if (!gave_back) return;
+    // Beyond its soft limit, and where the helper must not purge, somebody must do it here.
+    if (with_own_.load(std::memory_order_relaxed) != 0 && arena->purges_at_free()) {
+      arena->purge_own(false, false, kHeapsDecayAtFree);
+    }
+    purger_.poll();
   }
 
   std::size_t usable_size(const void* block) {
@@ -109,6 +146,7 @@ class ArenaSet {
       sum.live_bytes += one.live_bytes;
       sum.live_blocks += one.live_blocks;
       sum.span_bytes += one.span_bytes;
+      sum.free_bytes += one.free_bytes;
     });
     LockGuard guard(lock_);
     return count_;
@@ -142,6 +180,15 @@ class ArenaSet {
 
  private:
   friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
+  static constexpr std::uint32_t kHeapsDecayAtFree = 500;
+
+  void keep_unused(Arena<Os>& arena) {
+    LockGuard guard(lock_);
+    arena.next_unused = unused_;
+    unused_ = &arena;
+    --count_;
+  }
+
   Arena<Os>* make() {
     if (table_ == nullptr) {
       // Untouched pages cost nothing.
@@ -163,6 +210,7 @@ class ArenaSet {
   Mutex<Os> lock_;  // guards everything below; entries of the table never change
   Arena<Os>** table_ = nullptr;
   std::atomic<std::uint32_t> made_{0};
+  std::atomic<std::size_t> with_own_{0};  // that ever began with a pool of their own
   Arena<Os>* unused_ = nullptr;
   std::size_t count_ = 0;
 };

@@ -242,6 +242,7 @@ void Heap<C, Os, Tls>::reclaim() {
   release_empty();
   if constexpr (kHard.fenced_large != 0) large_.release_fenced();
   // Free memory that is resident counts, and may be in pieces that are too short.
+  purger_.purge_elsewhere(true, false);
   if (pool_.has_hard_limit()) pool_.purge_older_than(0, SIZE_MAX);
 }
 

@@ -19,6 +19,17 @@
 
 namespace carrel::core {
 
+/// Ticks after which what is free is purged.
+inline std::uint8_t decay_ticks_of(std::uint32_t ms) {
+  return static_cast<std::uint8_t>((ms + 99) / 100);
+}
+
+/// Memory that rests elsewhere than in the heap's pool: in arenas' own (heap/arena_set.h).
+struct OtherMemory {
+  std::size_t (*purge)(bool everything, bool on_helper);  // returns granules
+  std::size_t (*resting)();                               // granules
+};
+
 template <OsLayer Os>
 class Purger {
  public:
@@ -34,6 +45,15 @@ class Purger {
   /// `entry` is called on the helper thread and must call run(). Until this is called no
   /// helper is started.
   void allow_helper(void (*entry)()) { entry_.store(entry, std::memory_order_release); }
+
+  /// Once, when there is such memory.
+  void set_other(const OtherMemory* other) { other_.store(other, std::memory_order_release); }
+
+  /// All of it, or what has rested long enough there.
+  std::size_t purge_elsewhere(bool everything, bool on_helper) {
+    const OtherMemory* other = other_.load(std::memory_order_acquire);
+    return other == nullptr ? 0 : other->purge(everything, on_helper);
+  }
 
   /// Reads the clock, before something is released. A heap that is too small to give anything back,
   /// as a small program's, never asks for the time.
@@ -51,6 +71,7 @@ class Purger {
     if (helper_running_.load(std::memory_order_seq_cst)) return;
     const std::size_t kept = new_tick ? spans_.granules() : 0;
     const bool much = context_.pool.totals().touched + kept >= start_granules_ ||
+                      (new_tick && resting_elsewhere() != 0) ||
                       sweep_until_.load(std::memory_order_relaxed) > ticks() ||
                       context_.pool.memory_is_short() || (new_tick && context_.pool.may_collapse());
     if (!much) return;
@@ -87,6 +108,7 @@ class Purger {
       update_clock();
       std::size_t done = spans_.release_idle();
       done += context_.pool.purge_older_than(decay_ticks(), kNoLimit);
+      done += purge_elsewhere(false, true);
       const bool sweeping = sweep_until_.load(std::memory_order_relaxed) > ticks();
       if (sweeping && static_cast<std::int32_t>(ticks() - next_sweep) >= 0) {
         done += sweep(kColdTicks);
@@ -95,7 +117,8 @@ class Purger {
       if (look_at_memory()) done += sweep(1);
       if (context_.pool.collapse_dense()) ++done;
       idle_ticks = done != 0 || sweeping || context_.pool.may_collapse() ? 0 : idle_ticks + 1;
-      const bool nothing_left = context_.pool.totals().touched == 0 && spans_.granules() == 0;
+      const bool nothing_left =
+          context_.pool.totals().touched == 0 && spans_.granules() == 0 && resting_elsewhere() == 0;
       const bool wanted = options_.purge_thread != 0 &&
                           (idle_ticks < (nothing_left ? kLingerTicks : kGiveUpTicks) ||
                            context_.pool.memory_is_short());
@@ -117,6 +140,7 @@ class Purger {
     update_clock();
     spans_.release_all();
     std::size_t bytes = sweep(0);
+    bytes += purge_elsewhere(true, false) << kGranuleShift;
     bytes += context_.pool.purge_older_than(0, kNoLimit) << kGranuleShift;
     return bytes;
   }
@@ -157,7 +181,12 @@ class Purger {
   /// 0 while memory is short.
   std::uint8_t decay_ticks() const {
     if (context_.pool.memory_is_short()) return 0;
-    return static_cast<std::uint8_t>((options_.decay_ms + kTickMs - 1) / kTickMs);
+    return decay_ticks_of(options_.decay_ms);
+  }
+
+  std::size_t resting_elsewhere() const {
+    const OtherMemory* other = other_.load(std::memory_order_acquire);
+    return other == nullptr ? 0 : other->resting();
   }
 
   /// Asks the system, once a second, whether memory is short. Threads that pass a slow path then
@@ -189,6 +218,7 @@ class Purger {
     look_at_memory();
     spans_.release_idle();
     context_.pool.purge_older_than(decay_ticks(), kPortion);
+    purge_elsewhere(false, false);
     const PoolTotals totals = context_.pool.totals();
     const std::size_t bound = start_granules_ + (totals.added - totals.free) / 4;
     if (totals.touched > bound) context_.pool.purge_older_than(0, totals.touched - bound);
@@ -220,6 +250,7 @@ class Purger {
   const Options& options_;
   std::size_t start_granules_ = 0;
   std::atomic<void (*)()> entry_{nullptr};
+  std::atomic<const OtherMemory*> other_{nullptr};
   std::atomic<bool> helper_running_{false};
   std::atomic<std::uint32_t> sweep_until_{0};
   std::atomic<std::uint32_t> retry_at_{0};

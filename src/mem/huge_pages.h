@@ -37,8 +37,8 @@ class HugePages {
          huge += kGranules) {
       if (huge + kGranules > map_.granule_count()) return;
       const char* huge_start = map_.address(huge);
-      const bool whole = start <= huge_start &&
-                         start + byte_count >= huge_start + (kGranules << kGranuleShift);
+      const bool whole =
+          start <= huge_start && start + byte_count >= huge_start + (kGranules << kGranuleShift);
       std::atomic<bool>& small_pages = map_.granule(huge).small_pages;
       if (small_pages.load(std::memory_order_relaxed) == !whole) continue;
       if (!whole && small_page_ranges_.load(std::memory_order_relaxed) >= kMaxSmallPageRanges) {

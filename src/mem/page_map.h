@@ -40,6 +40,8 @@ struct Granule {
   /// In the first granule of each 2 MiB: no huge page may back them (see SpanPool).
   std::atomic<bool> small_pages{false};
   bool collapsed = false;  // there too: is one huge page; the purge thread's own
+  Relaxed<std::uint32_t> pool =
+      0;  // whose memory it is: 0 the heap's, else lent: see mem/lending.h
 };
 
 template <OsLayer Os>

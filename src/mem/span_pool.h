@@ -9,11 +9,13 @@
 //
 // Invariants, under lock_: no two free spans are neighbours; the first and the last
 // granule of every span lead to its Span; a granule that is in no span belongs to memory
-// that was never added. Thread-safe; rank 4.
+// that was never added. Thread-safe; rank 4. A second kind of pool, an arena's own, borrows its
+// memory from the heap's: mem/lending.h has that part, and is what others include.
 #pragma once
 
 #include "base/probe.h"
 #include "base/report.h"
+#include "mem/backing.h"
 #include "mem/free_spans.h"
 #include "mem/huge_pages.h"
 #include "mem/metadata_arena.h"
@@ -33,6 +35,13 @@ class SpanPool {
  public:
   constexpr SpanPool(PageMap<Os>& map, MetadataArena<Os>& metadata)
       : map_(map), metadata_(metadata), huge_(map) {}
+  /// One that has its memory from another, by a number that no other pool has.
+  SpanPool(SpanPool& lender, std::uint32_t id)
+      : map_(lender.map_),
+        metadata_(lender.metadata_),
+        lender_(&lender),
+        id_(id),
+        huge_(lender.map_) {}
   SpanPool(const SpanPool&) = delete;
   SpanPool& operator=(const SpanPool&) = delete;
 
@@ -186,7 +195,8 @@ class SpanPool {
       if (offset >= byte_count) return;
       std::size_t size = std::size_t{run} << kGranuleShift;
       if (size > byte_count - offset) size = byte_count - offset;
-      if (size < kZeroByPurgingBytes || !Os::purge(start, align_up(size, Os::page_bytes()))) {
+      if (size < kZeroByPurgingBytes || backing_.commit != nullptr ||
+          !Os::purge(start, align_up(size, Os::page_bytes()))) {
         memset(start, 0, size);
       }
       i += run - 1;
@@ -202,6 +212,26 @@ class SpanPool {
   }
   bool may_collapse() const { return huge_.may_collapse(added_granules()); }
   bool collapse_dense() { return huge_.collapse_dense(added_granules()); }
+
+  // Of the heap's pool, for those that borrow from it: see mem/lending.h.
+  Span* lend(std::uint32_t count, std::uint32_t align_granules, std::uint32_t to);
+  void take_back(Span* span, bool known_zero);
+
+  // Of a pool that borrows.
+
+  /// How what is borrowed from now on is prepared; while it has nothing.
+  void set_backing(const Backing& backing) {
+    LockGuard guard(lock_);
+    backing_ = backing;
+  }
+  const Backing& backing() const { return backing_; }
+  /// Borrows now, so that refusals show early.
+  bool borrow_first(std::uint32_t count) {
+    LockGuard guard(lock_);
+    return borrow(count);
+  }
+  /// Gives back all that is free, prepared as it came; what is in use stays.
+  void return_all();
 
   PoolTotals totals() const {
     return {.added = added_granules_.load(std::memory_order_relaxed),
@@ -259,7 +289,9 @@ class SpanPool {
   /// but the owner of a large block may never touch most of it.
   static constexpr std::size_t kZeroByPurgingBytes = 4 * kMiB;
 
-  std::uint8_t now() const { return tick_.load(std::memory_order_relaxed); }
+  std::uint8_t now() const {
+    return lender_ != nullptr ? lender_->now() : tick_.load(std::memory_order_relaxed);
+  }
   static std::size_t bytes(const Span* span) { return std::size_t{span->count} << kGranuleShift; }
 
   /// Whether the limit leaves room for so many granules at all, whatever is purged: asked before
@@ -394,6 +426,7 @@ class SpanPool {
   /// The free span whose end is this granule, if there is one.
   Span* free_span_ending_at(std::size_t granule) const {
     if (granule == 0) return nullptr;
+    if (map_.granule(granule - 1).pool != id_) return nullptr;
     Span* span = map_.granule(granule - 1).span;
     return span != nullptr && span->state == SpanState::kFree &&
                    span->first + span->count == granule
@@ -403,7 +436,7 @@ class SpanPool {
 
   /// The free span that begins at this granule, if there is one.
   Span* free_span_starting_at(std::size_t granule) const {
-    if (granule >= map_.granule_count()) return nullptr;
+    if (granule >= map_.granule_count() || map_.granule(granule).pool != id_) return nullptr;
     Span* span = map_.granule(granule).span;
     return span != nullptr && span->state == SpanState::kFree && span->first == granule ? span
                                                                                         : nullptr;
@@ -412,9 +445,12 @@ class SpanPool {
   /// Adds memory to the heap so that `count` granules are free in one piece at its end.
   bool extend(std::uint32_t count, Density density) {
     if (count > map_.window_granules()) return false;
+    if (lender_ != nullptr) return borrow(count);
     if (map_.reserved_at_once() && end_ != 0) {
       Span* last = map_.granule(end_ - 1).span;
-      if (last->state == SpanState::kFree && last->count < count) count -= last->count;
+      if (map_.granule(end_ - 1).pool == id_ && last->state == SpanState::kFree &&
+          last->count < count)
+        count -= last->count;
     }
     Span* span = new_span();
     if (span == nullptr) return false;
@@ -510,6 +546,7 @@ class SpanPool {
 
   /// Gives one span's pages back and returns it to the pool; 0 if the system refuses.
   std::size_t purge_span(Span* span) {
+    if (lender_ != nullptr) return purge_borrowed(span);
     keep_huge_pages_apart(map_.address(span->first), bytes(span));
     CARREL_PROBE("purge", map_.address(span->first), bytes(span));
     const bool gone = Os::purge(map_.address(span->first), bytes(span));
@@ -522,12 +559,22 @@ class SpanPool {
     return gone ? count : 0;
   }
 
+  bool borrow(std::uint32_t count);
+  std::size_t purge_borrowed(Span* span);
+  bool restore(Span* span);
+  void set_pool(const Span* span, std::uint32_t id) {
+    for (std::uint32_t i = 0; i < span->count; ++i) map_.granule(span->first + i).pool = id;
+  }
+
   static constexpr std::uint32_t kHugeGranules = HugePages<Os>::kGranules;
   /// One call to the system takes about as long as a time slice at most.
   static constexpr std::uint32_t kMaxPurgeRun = 4 * kMiB >> kGranuleShift;
 
   PageMap<Os>& map_;
   MetadataArena<Os>& metadata_;
+  SpanPool* const lender_ = nullptr;  // null: the heap's own
+  const std::uint32_t id_ = 0;
+  Backing backing_;  // guarded by both locks; of one that borrows
   Mutex<Os> purging_;
   Mutex<Os> lock_;  // guards everything below and the granule array
   FreeSpans touched_;

@@ -140,4 +140,28 @@ concept ProfilingOs = requires(const void** frames, std::size_t n, long file, co
   { Os::wall_clock_ns() } -> std::same_as<std::uint64_t>;
 };
 
+// What arenas with pages of their own and the statistics of huge pages need beside that. The first
+// three return 0 or an error number as a negative value; src/api alone calls any of this.
+//
+//   map_file(p, bytes, file, offset)
+//                           Replaces usable memory by a shared mapping of a file.
+//   map_huge(p, bytes)      Replaces it by huge pages that are surely there; zero.
+//   bind_to_nodes(p, bytes, nodes)
+//                           Its pages, none touched yet, come from these nodes (bits) only.
+//   purge_file(p, bytes)    Makes a hole in the mapped file, which reads as zero; false: refused.
+//   look_at_file(file, bytes, unit)
+//                           A file's length, and the size of its pages. False: cannot be told.
+//   huge_page_bytes(ours)   Bytes of mappings for whose first address ours() is true that huge
+//                           pages back now; 0 where the system does not say.
+template <class Os>
+concept BackingOs = requires(void* p, std::size_t n, int file, std::uint64_t u, std::uint64_t& out,
+                             bool (*ours)(std::uintptr_t)) {
+  { Os::map_file(p, n, file, u) } -> std::same_as<long>;
+  { Os::map_huge(p, n) } -> std::same_as<long>;
+  { Os::bind_to_nodes(p, n, u) } -> std::same_as<long>;
+  { Os::purge_file(p, n) } -> std::same_as<bool>;
+  { Os::look_at_file(file, out, out) } -> std::same_as<bool>;
+  { Os::huge_page_bytes(ours) } -> std::same_as<std::size_t>;
+};
+
 }  // namespace carrel::core

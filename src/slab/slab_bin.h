@@ -11,7 +11,7 @@
 #pragma once
 
 #include "base/intrusive_list.h"
-#include "mem/span_pool.h"
+#include "mem/lending.h"
 #include "os/mutex.h"
 #include "slab/random_slots.h"
 

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "fake_os_test.h"
-#include "mem/span_pool.h"
+#include "mem/lending.h"
 #include "pool_walker.h"
 
 namespace carrel::core {

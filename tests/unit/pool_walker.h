@@ -7,7 +7,7 @@
 
 #include <functional>
 
-#include "mem/span_pool.h"
+#include "mem/lending.h"
 #include "os/fake/fake_os.h"
 
 namespace carrel::core {

@@ -87,6 +87,8 @@ pub struct carrel_stats {
     pub used_bytes: u64,
     /// Times that no memory was to be had, and none was got.
     pub refusals: u64,
+    /// Of the resident ones: in huge pages, as the system says.
+    pub huge_bytes: u64,
     /// Times that a shortage handler had a request tried again.
     pub retries: u64,
 }

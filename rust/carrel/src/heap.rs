@@ -15,7 +15,7 @@ mod arena;
 /// What there is only where carrel runs; part of the crate's own names.
 #[cfg(any(feature = "allocator-api2", feature = "nightly"))]
 pub mod arenas {
-    pub use super::arena::{Arena, ArenaStats};
+    pub use super::arena::{Arena, ArenaError, ArenaOptions, ArenaPages, ArenaStats};
 }
 
 /// What carrel_malloc and its like align to; the C API promises it.

@@ -63,6 +63,14 @@ struct LinuxOs {
   static std::uint64_t process_id();
   static std::uint64_t wall_clock_ns();
 
+  // For arenas with pages of their own: the third part of the contract.
+  static long map_file(void* p, std::size_t bytes, int file, std::uint64_t offset);
+  static long map_huge(void* p, std::size_t bytes);
+  static long bind_to_nodes(void* p, std::size_t bytes, std::uint64_t nodes);
+  static bool purge_file(void* p, std::size_t bytes);
+  static bool look_at_file(int file, std::uint64_t& bytes, std::uint64_t& page_bytes);
+  static std::size_t huge_page_bytes(bool (*ours)(std::uintptr_t address));
+
   static void wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
                    std::uint32_t timeout_ms);
   static void wake(std::atomic<std::uint32_t>& word, std::uint32_t count);
@@ -77,6 +85,6 @@ struct LinuxOs {
   static void write_stderr(const char* text, std::size_t size);
   [[noreturn]] static void abort();
 };
-static_assert(OsLayer<LinuxOs> && ProfilingOs<LinuxOs>);
+static_assert(OsLayer<LinuxOs> && ProfilingOs<LinuxOs> && BackingOs<LinuxOs>);
 
 }  // namespace carrel::core

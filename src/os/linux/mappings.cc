@@ -13,11 +13,11 @@
 namespace carrel::core {
 namespace {
 
-/// Lines of /proc/self/maps, one after the other.
+/// Lines of /proc/self/maps or another such file, one after the other.
 class MapLines {
  public:
-  MapLines()
-      : file_(raw_syscall(SYS_openat, AT_FDCWD, reinterpret_cast<long>("/proc/self/maps"),
+  explicit MapLines(const char* path = "/proc/self/maps")
+      : file_(raw_syscall(SYS_openat, AT_FDCWD, reinterpret_cast<long>(path),
                           O_RDONLY | O_CLOEXEC)) {}
   ~MapLines() {
     if (!is_error(file_)) raw_syscall(SYS_close, file_);
@@ -198,6 +198,32 @@ void LinuxOs::for_each_code_mapping(void (*visit)(void* context, const LinuxCode
                     .build_id = build_id.bytes,
                     .build_id_size = build_id.size});
   }
+}
+
+// In smaps a mapping's line as in maps is followed by others, "Name:   number kB".
+std::size_t LinuxOs::huge_page_bytes(bool (*ours)(std::uintptr_t address)) {
+  static constexpr TextView kNames[] = {
+      "AnonHugePages:", "ShmemPmdMapped:", "FilePmdMapped:", "Shared_Hugetlb:", "Private_Hugetlb:"};
+  MapLines lines("/proc/self/smaps");
+  TextView text;
+  std::size_t kib = 0;
+  bool counts = false;
+  while (lines.next(text)) {
+    if (text.size != 0 && (text.data[0] < 'A' || text.data[0] > 'Z')) {
+      Line line = {};
+      counts = parse(text, line) && ours(line.start);
+    }
+    for (const TextView& name : kNames) {
+      if (!counts || text.size < name.size || !(TextView(text.data, name.size) == name)) continue;
+      std::size_t number = 0;
+      for (std::size_t i = name.size; i < text.size; ++i) {
+        const char c = text.data[i];
+        if (c >= '0' && c <= '9') number = number * 10 + static_cast<std::size_t>(c - '0');
+      }
+      kib += number;
+    }
+  }
+  return kib * kKiB;
 }
 
 }  // namespace carrel::core

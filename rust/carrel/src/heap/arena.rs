@@ -55,11 +55,110 @@ pub struct ArenaStats {
     pub allocations: u64,
 }
 
+/// Where an arena has its memory from. Files and functions of the program's own: `carrel-sys`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ArenaPages {
+    /// What the heap has: ordinary memory.
+    #[default]
+    OfHeap,
+    /// The same in pieces of 2 MiB, advised for huge pages.
+    AdvisedHuge,
+    /// The system's reserved huge pages of 2 MiB (`vm.nr_hugepages`).
+    ReservedHuge,
+}
+
+/// What an arena has of its own; the default is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ArenaOptions {
+    /// The most bytes of address space that it may take; 0: no limit.
+    pub limit_bytes: u64,
+    /// Bytes beyond which what is freed goes back to the system at once; 0: no limit.
+    pub soft_limit_bytes: u64,
+    /// Milliseconds after which free memory goes back, up to 20,000; `None`: as in the heap.
+    pub decay_ms: Option<u32>,
+    /// Bit I: pages come from NUMA node I and such only; 0: from anywhere.
+    pub numa_nodes: u64,
+    /// What memory it has.
+    pub pages: ArenaPages,
+}
+
+/// Why there is no such arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ArenaError {
+    /// Memory is exhausted, or 65,536 arenas exist.
+    NoMemory,
+    /// A number that cannot be.
+    OutOfRange,
+    /// The system refuses such pages: no reserved huge pages are left, there is no such node.
+    Unavailable,
+}
+
+impl core::fmt::Display for ArenaError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            ArenaError::NoMemory => "memory is exhausted",
+            ArenaError::OutOfRange => "an arena's option is out of range",
+            ArenaError::Unavailable => "the system has no such pages for an arena",
+        })
+    }
+}
+
+impl core::error::Error for ArenaError {}
+
 impl Arena {
     /// A new arena without a limit; `None` when memory is exhausted or 65,536 arenas exist.
     pub fn new() -> Option<Self> {
         // SAFETY: may be called at any time.
         NonNull::new(unsafe { carrel_sys::carrel_arena_create() }).map(|handle| Arena { handle })
+    }
+
+    /// A new arena with limits, a decay or pages of its own; see [`ArenaOptions`].
+    ///
+    /// # Errors
+    /// Memory is exhausted, a number is out of range, or the system refuses such pages.
+    ///
+    /// ```
+    /// use carrel::{Arena, ArenaOptions, ArenaPages};
+    ///
+    /// let mut options = ArenaOptions::default();
+    /// options.limit_bytes = 8 << 20;
+    /// options.decay_ms = Some(0);
+    /// options.pages = ArenaPages::AdvisedHuge;
+    /// let arena = Arena::with_options(&options).unwrap();
+    /// assert_eq!(arena.stats().limit_bytes, 8 << 20);
+    /// ```
+    pub fn with_options(options: &ArenaOptions) -> Result<Self, ArenaError> {
+        let raw = carrel_sys::carrel_arena_options {
+            limit_bytes: options.limit_bytes,
+            soft_limit_bytes: options.soft_limit_bytes,
+            own_decay: u64::from(options.decay_ms.is_some()),
+            decay_ms: u64::from(options.decay_ms.unwrap_or(0)),
+            numa_nodes: options.numa_nodes,
+            pages: match options.pages {
+                ArenaPages::OfHeap => carrel_sys::CARREL_PAGES_OF_HEAP,
+                ArenaPages::AdvisedHuge => carrel_sys::CARREL_PAGES_ADVISED_HUGE,
+                ArenaPages::ReservedHuge => carrel_sys::CARREL_PAGES_RESERVED_HUGE,
+            },
+            fd: -1,
+            file_offset: 0,
+            file_bytes: 0,
+            hooks: ptr::null(),
+        };
+        let mut arena = ptr::null_mut();
+        // SAFETY: the structure of the size that is said, without pointers.
+        let result = unsafe {
+            let size = core::mem::size_of_val(&raw);
+            carrel_sys::carrel_arena_create_with(&raw, size, &mut arena)
+        };
+        match (NonNull::new(arena), result) {
+            (Some(handle), _) => Ok(Arena { handle }),
+            (None, carrel_sys::CARREL_OUT_OF_RANGE) => Err(ArenaError::OutOfRange),
+            (None, carrel_sys::CARREL_UNAVAILABLE) => Err(ArenaError::Unavailable),
+            (None, _) => Err(ArenaError::NoMemory),
+        }
     }
 
     /// Gives every block of the arena back. The borrow checker knows that none is in use.
