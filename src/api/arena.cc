@@ -99,6 +99,7 @@ constexpr ArenaReports kReports = {
         },
     .refuses = [](carrel_arena* arena,
                   std::size_t size) { return from_handle(arena)->refuses(size); },
+    .set = &all_arenas,
 };
 
 constexpr OtherMemory kOwnPools = {

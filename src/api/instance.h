@@ -47,6 +47,10 @@ extern template class Heap<kPreset, ProcessOs, ProcessTls>;
 /// Usable from the first instruction of the process on: its constructor is constant.
 [[gnu::visibility("hidden")]] extern constinit ProcessHeap process_heap;
 
+/// Once, when the heap is ready: under a tool that watches the C library's functions, carrel's own
+/// call those (api/aside.cc).
+void step_aside_if_checked();
+
 inline ProcessHeap& ProcessTls::heap() { return process_heap; }
 
 }  // namespace carrel::core

@@ -7,14 +7,14 @@
 #include "api/statistics.h"
 
 namespace carrel::core {
+
+constinit ShortageTotals shortage_totals;
+
 namespace {
 
 /// Under the registry's lock, which fork takes: the pair is whole in a child too.
 carrel_shortage_handler process_handler = nullptr;
 void* process_context = nullptr;
-
-std::atomic<std::uint64_t> refusals{0};
-std::atomic<std::uint64_t> retries{0};
 
 const ArenaReports* reports() { return arena_reports.load(std::memory_order_acquire); }
 
@@ -53,17 +53,13 @@ bool asked_says_yes(const FailedRequest& request, std::uint32_t attempt) {
 
 bool should_try_again(const FailedRequest& request, std::uint32_t attempt) {
   const bool yes = asked_says_yes(request, attempt);
-  (yes ? retries : refusals).fetch_add(1, std::memory_order_relaxed);
+  (yes ? shortage_totals.retries : shortage_totals.refusals)
+      .fetch_add(1, std::memory_order_relaxed);
   return yes;
 }
 
 bool ProcessTls::try_again(std::size_t size, std::size_t alignment, std::uint32_t attempt) {
   return should_try_again({.size = size, .alignment = alignment, .arena = nullptr}, attempt);
-}
-
-ShortageCounts shortage_counts() {
-  return {.refusals = refusals.load(std::memory_order_relaxed),
-          .retries = retries.load(std::memory_order_relaxed)};
 }
 
 }  // namespace carrel::core

@@ -4,6 +4,7 @@
 
 #include <carrel/carrel.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -22,10 +23,11 @@ struct FailedRequest {
 /// errno. `attempt`: from 1 on. The heap asks by ProcessTls::try_again, where it has tried all.
 CARREL_COLD bool should_try_again(const FailedRequest& request, std::uint32_t attempt);
 
-struct ShortageCounts {
-  std::uint64_t refusals;
-  std::uint64_t retries;
+/// Requests that failed, and that were tried again.
+struct ShortageTotals {
+  std::atomic<std::uint64_t> refusals{0};
+  std::atomic<std::uint64_t> retries{0};
 };
-ShortageCounts shortage_counts();
+[[gnu::visibility("hidden")]] extern constinit ShortageTotals shortage_totals;
 
 }  // namespace carrel::core

@@ -70,9 +70,8 @@ void fill_stats(carrel_stats& stats, bool resident) {
   stats.threads = heap.threads;
   stats.shards = process_heap.shards().count();
   stats.used_bytes = process_heap.pool().used_granules() << kGranuleShift;
-  const ShortageCounts shortages = shortage_counts();
-  stats.refusals = shortages.refusals;
-  stats.retries = shortages.retries;
+  stats.refusals = shortage_totals.refusals.load(std::memory_order_relaxed);
+  stats.retries = shortage_totals.retries.load(std::memory_order_relaxed);
   if (const ArenaReports* arenas = arena_reports.load(std::memory_order_acquire)) {
     ArenaTotals sum;
     stats.arenas = arenas->totals(sum);

@@ -159,6 +159,7 @@ struct ArenaReports {
   /// so large a block by itself.
   bool (*handler)(carrel_arena* arena, carrel_shortage_handler& handler, void*& context);
   bool (*refuses)(carrel_arena* arena, std::size_t size);
+  const void* set;  // where the pointer to all of them is, for who reads from outside
 };
 
 /// Null until the first arena is created.

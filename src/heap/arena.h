@@ -357,6 +357,7 @@ class Arena {
   }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   struct Bin {
     IntrusiveList<Span> open;  // slabs with a free slot
     IntrusiveList<Span> full;

@@ -179,6 +179,7 @@ class ArenaSet {
   }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   static constexpr std::uint32_t kHeapsDecayAtFree = 500;
 
   void keep_unused(Arena<Os>& arena) {

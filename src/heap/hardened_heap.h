@@ -139,10 +139,7 @@ void* Heap<C, Os, Tls>::guarded_aligned_allocate(std::size_t alignment, std::siz
     return allocate_large(size == 0 ? 1 : size, alignment, false);
   }
   const std::size_t bytes = size + kHard.canary_bytes;
-  std::uint8_t id = size_class_for(bytes > alignment ? bytes : alignment);
-  while (id <= kClassCount && kClasses[id].slot_bytes % alignment != 0) ++id;
-  if (id > kClassCount) return allocate_large(size, alignment, false);
-  return allocate_class(id, size);
+  return allocate_class(size_class_for(align_up(bytes == 0 ? 1 : bytes, alignment)), size);
 }
 
 /// Changes a block's size in place if that is possible and keeps little for nothing.

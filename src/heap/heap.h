@@ -76,6 +76,14 @@ struct ProfileHooks {
   void (*after_fork)(bool in_child);
 };
 
+/// Who serves in the heap's place, where a tool that checks the program sees only the C library's
+/// functions (api/aside.cc). Whose a block is, the class map knows.
+struct AsideHooks {
+  void* (*allocate)(std::size_t size, std::size_t alignment, bool zero);
+  void (*free)(void* block);
+  std::size_t (*usable_size)(const void* block);
+};
+
 template <Config C, OsLayer BaseOs, class Tls>
 class Heap {
  public:
@@ -84,6 +92,8 @@ class Heap {
   static constexpr Hardening kHard = C.hardening;
   /// Whether allocations can be sampled: guarded blocks cannot.
   static constexpr bool kCanSample = !kHard.check_frees;
+  /// Whether others may serve in its place: what a hardened build adds to blocks they would lack.
+  static constexpr bool kCanStepAside = !kHard.check_frees;
   using Large = std::conditional_t<kHard.guard_large, GuardedLarge<Os>, LargeObjects<Os>>;
 
   constexpr Heap()
@@ -92,7 +102,7 @@ class Heap {
         shards_(context_),
         keeper_(shards_, metadata_, limits_),
         registry_(metadata_),
-        spans_(pool_),
+        spans_(map_, pool_, registry_),
         large_(map_, pool_, spans_),
         purger_(context_, shards_, spans_, options_) {}
   Heap(const Heap&) = delete;
@@ -149,61 +159,23 @@ class Heap {
   void* aligned_allocate(std::size_t alignment, std::size_t size) {
     if (alignment <= kSlotAlignment) return malloc<plain_slow>(size);
     if constexpr (kHard.check_frees) return guarded_aligned_allocate(alignment, size);
-    const std::size_t least = size > alignment ? size : alignment;
-    if (least > kMaxSlotBytes) return allocate_large(size == 0 ? 1 : size, alignment, false);
-    // Slabs start at granules, so a slot size that is a multiple of the alignment will do;
-    // every power of two is such a class.
-    std::uint8_t id = size_class_for(least);
-    while ((kClasses[id].slot_bytes & (alignment - 1)) != 0) ++id;
-    return malloc<plain_slow>(kClasses[id].slot_bytes);
+    if (size == 0) size = 1;
+    if (CARREL_UNLIKELY(size > kMaxSlotBytes || alignment > kMaxSlotBytes)) {
+      return allocate_large(size, alignment, false);
+    }
+    // Slabs start at granules, and the class of a multiple of the alignment has slots of such a
+    // size too: either it is itself a slot size, or the alignment divides its doubling's steps.
+    return malloc<plain_slow>(align_up(size, alignment));
   }
 
   /// Resizes a block, keeping its contents; null leaves the old block as it was. The
   /// block keeps the alignment it was allocated with, if that is handed in again.
-  void* reallocate(void* block, std::size_t size, std::size_t alignment) {
-    if (block == nullptr) return aligned_allocate(alignment, size);
-    if constexpr (kHard.check_frees) {
-      const std::uint8_t id = plain_class(map_.class_of(block));
-      if (id == kArenaBlock) return arena_hooks()->reallocate(block, size, alignment);
-      return resize_guarded(block, id, size) ? block : move_block(block, id, size, alignment);
-    }
+  CARREL_INLINE void* reallocate(void* block, std::size_t size, std::size_t alignment) {
     const std::uint8_t id = plain_class(map_.class_of(block));
-    if (CARREL_LIKELY(id - 1u < kClassCount)) {
-      if (size <= kClasses[id].slot_bytes && size > kClasses[id].slot_bytes / 2) return block;
-    } else if (id == kLargeBlock) {
-      if (resize_large(block, size)) return block;
-    } else {
-      if (id == kArenaBlock) return arena_hooks()->reallocate(block, size, alignment);
-      if (id != kSampledBlock) report_misuse(block);
-      const std::size_t bytes = usable_size(block);
-      if (size <= bytes && size > bytes / 2) return block;
+    if constexpr (!kHard.check_frees) {
+      if (CARREL_LIKELY(id - 1u < kClassCount) && fits(size, kClasses[id].slot_bytes)) return block;
     }
-    return move_block(block, id, size, alignment);
-  }
-
-  /// Whether a block can stay where it is, shorter, for want of memory to move it.
-  bool stays(void* block, std::uint8_t id, std::size_t size) {
-    if constexpr (kHard.check_frees) return shrink_guarded(block, id, size);
-    return true;
-  }
-
-  /// The rest of reallocate.
-  CARREL_INLINE void* move_block(void* block, std::uint8_t id, std::size_t size,
-                                 std::size_t alignment) {
-    const std::size_t old_bytes = usable_size(block);
-    if (id == kLargeBlock && size > old_bytes) {
-      forget_large(block);  // if it stays after all, out of the profile
-      void* moved = large_.grow_by_moving(block, size, alignment);
-      if (moved != nullptr) {
-        count_large(moved, size);
-        return moved;
-      }
-    }
-    void* target = aligned_allocate(alignment, size);
-    if (target == nullptr) return size <= old_bytes && stays(block, id, size) ? block : nullptr;
-    memcpy(target, block, size < old_bytes ? size : old_bytes);
-    free(block);
-    return target;
+    return reallocate_slow(block, id, size, alignment);
   }
 
   /// Bytes that may be used in a live block.
@@ -215,7 +187,7 @@ class Heap {
     }
     if (id == kArenaBlock) return arena_hooks()->usable_size(block);
     if (id == kSampledBlock) return kClasses[map_.span_of(block)->size_class].slot_bytes;
-    if (id != kLargeBlock) report_misuse(block);
+    if (id != kLargeBlock) return size_of_foreign(block);
     check_large(block);
     return Large::size_of(map_.span_of(block));
   }
@@ -264,6 +236,7 @@ class Heap {
     purger_.keep_time();
     flush(*cache);
     const std::size_t given_bytes = cache->given_bytes;
+    spans_.leave(*cache);
     registry_.detach(cache);
     purger_.note_given(given_bytes, C.purge_start_bytes);
     purger_.poll();
@@ -316,6 +289,16 @@ class Heap {
     arena_hooks_.store(hooks, std::memory_order_release);  // pairs with the acquire above
   }
 
+  /// Null unless others serve in the heap's place; then always the same.
+  const AsideHooks* aside() const {
+    if constexpr (!kCanStepAside) return nullptr;
+    return aside_.load(std::memory_order_acquire);
+  }
+  /// From now on threads that have no cache yet get none, and are served by `hooks`.
+  void step_aside(const AsideHooks& hooks) {
+    aside_.store(&hooks, std::memory_order_release);  // pairs with the acquire above
+  }
+
   // For statistics (heap/stats.h) and arenas.
   PageMap<Os>& map() { return map_; }
   MetadataArena<Os>& metadata() { return metadata_; }
@@ -329,6 +312,7 @@ class Heap {
   const SpanCache<Os>& spans() const { return spans_; }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   enum State : std::uint32_t { kUntouched, kBusy, kReady };
 
   static void* plain_slow(std::size_t size) { return Tls::heap().allocate_slow(size); }
@@ -337,6 +321,7 @@ class Heap {
   CARREL_NOINLINE void* allocate_missed(std::size_t size);
   CARREL_NOINLINE void free_missed(void* block);
   void push_slow(void* block, std::uint8_t value);
+  void free_large(void* block);
   CARREL_NOINLINE ThreadCache* attach_thread();
   CARREL_NOINLINE void* allocate_large(std::size_t size, std::size_t alignment, bool zero);
   CARREL_COLD bool initialize_now();
@@ -347,11 +332,21 @@ class Heap {
   void* take_slot(std::uint8_t size_class, std::size_t size);
   void* take_slot_once(std::uint8_t size_class);
   CARREL_COLD void* take_slot_again(std::uint8_t size_class, std::size_t size);
-  void* take_large(std::size_t size, std::size_t alignment, bool zero, std::uint32_t shard);
+  void* take_large(std::size_t size, std::size_t alignment, bool zero, ThreadCache& cache);
   void flush(ThreadCache& cache);
   void reclaim();
   void release_empty();
   void keep_house(ThreadCache& cache);
+
+  /// Whether a block of so many bytes may stay where it is: it is not more than twice what is
+  /// needed.
+  static constexpr bool fits(std::size_t size, std::size_t bytes) {
+    return size <= bytes && (size > bytes / 2 || bytes == kSlotAlignment);
+  }
+  CARREL_NOINLINE void* reallocate_slow(void* block, std::uint8_t id, std::size_t size,
+                                        std::size_t alignment);
+  void* move_block(void* block, std::uint8_t id, std::size_t old_bytes, std::size_t size,
+                   std::size_t alignment);
 
   // Sampling, in heap/sampled_heap.h.
   CARREL_NOINLINE void* allocate_counted(ThreadCache& stand_in, std::size_t size);
@@ -386,8 +381,16 @@ class Heap {
     if (CARREL_UNLIKELY(address_of(block) % kGranuleBytes != 0)) {
       Report<Os>::interior_pointer(block);
     }
+    if constexpr (!kHard.guard_large) {
+      if (CARREL_UNLIKELY(!large_.is_live(block))) Report<Os>::double_free(block);
+    }
   }
   [[noreturn]] CARREL_COLD void report_misuse(const void* pointer);
+  /// Of what is no block of this heap: somebody else's, if it has stepped aside, or nobody's.
+  CARREL_COLD std::size_t size_of_foreign(const void* block) {
+    if (const AsideHooks* other = aside()) return other->usable_size(block);
+    report_misuse(block);
+  }
 
   // A hardened build's part; in heap/hardened_heap.h. Never called by others.
   static constexpr std::size_t kLargestSlotRequest = kMaxSlotBytes - kHard.canary_bytes;
@@ -434,6 +437,7 @@ class Heap {
   Purger<Os> purger_;
   std::atomic<const ArenaHooks*> arena_hooks_{nullptr};
   std::atomic<const ProfileHooks*> profile_hooks_{nullptr};
+  std::atomic<const AsideHooks*> aside_{nullptr};
   std::atomic<bool> profiling_{false};
   std::atomic<std::uint32_t> relief_tick_{0};  // when somebody last purged for the soft limit
   std::atomic<std::uint32_t> state_{kUntouched};

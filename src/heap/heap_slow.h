@@ -19,6 +19,13 @@ void* Heap<C, Os, Tls>::allocate_slow(std::size_t size) {
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_missed(std::size_t size) {
   if (size > kLargestSlotRequest) return allocate_large(size, kSlotAlignment, false);
+  if constexpr (kCanStepAside) {
+    if (CARREL_UNLIKELY(!own_cache()->attached) && initialize()) {
+      // An aligned request comes as the size of a slot that is aligned as much.
+      const std::size_t alignment = size & (~size + 1);
+      if (const AsideHooks* other = aside()) return other->allocate(size, alignment, false);
+    }
+  }
   const std::uint8_t id = guarded_class_for(size);
   void* block = take_slot(id, size);
   if constexpr (kHard.check_frees) {
@@ -77,14 +84,15 @@ void Heap<C, Os, Tls>::free_missed(void* block) {
   if constexpr (kCanSample) {
     if (value == kSampledBlock) return profile_hooks()->free(block);
   }
-  if (value == kNotOurs) report_misuse(block);
+  if (value == kNotOurs) {
+    if (const AsideHooks* other = aside()) return other->free(block);
+    report_misuse(block);
+  }
   if (value == kArenaBlock) return arena_hooks()->free(block);
   if (value == kLargeBlock) {
     check_large(block);
     forget_large(block);
-    purger_.keep_time();  // what is released is stamped with it
-    large_.free(block, own_cache()->shard);
-    purger_.poll();
+    free_large(block);
     return;
   }
   if constexpr (kHard.check_frees) guard_.report_misaligned(map_, block, plain_class(value));
@@ -105,11 +113,25 @@ CARREL_INLINE void Heap<C, Os, Tls>::push_slow(void* block, std::uint8_t value) 
   keeper_.push_full(*cache, value, block);
 }
 
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void Heap<C, Os, Tls>::free_large(void* block) {
+  if constexpr (!kHard.guard_large) {
+    ThreadCache& cache = *own_cache();
+    if (large_.free_and_keep(block, cache)) {
+      if (cache.kept.many_pushed()) purger_.poll();
+      return;
+    }
+  }
+  purger_.keep_time();  // what is released is stamped with it
+  large_.free(block);
+  purger_.poll();
+}
+
 /// Null for a thread that is on its way out, and when memory is exhausted: such a thread
 /// is served without a cache.
 template <Config C, OsLayer Os, class Tls>
 ThreadCache* Heap<C, Os, Tls>::attach_thread() {
-  if (!initialize() || !Tls::may_attach()) return nullptr;
+  if (!initialize() || !Tls::may_attach() || aside() != nullptr) return nullptr;
   // Setting up may have allocated already, on this thread.
   if (own_cache()->attached) return own_cache();
   ThreadCache* cache = registry_.attach(shards_.count());
@@ -124,14 +146,16 @@ ThreadCache* Heap<C, Os, Tls>::attach_thread() {
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_large(std::size_t size, std::size_t alignment, bool zero) {
   if (!initialize()) return nullptr;
+  if (const AsideHooks* other = aside()) return other->allocate(size, alignment, zero);
+  if (CARREL_UNLIKELY(!own_cache()->attached)) attach_thread();  // where spans are kept
   ThreadCache& cache = *own_cache();
   if (CARREL_UNLIKELY(pool_.over_soft_limit())) relieve(cache);
-  void* block = take_large(size, alignment, zero, cache.shard);
+  void* block = take_large(size, alignment, zero, cache);
   for (std::uint32_t attempt = 1;
        CARREL_UNLIKELY(block == nullptr) && size <= kMaxRequestBytes &&
        alignment <= kMaxRequestBytes && Tls::try_again(size, alignment, attempt);
        ++attempt) {
-    block = take_large(size, alignment, zero, cache.shard);
+    block = take_large(size, alignment, zero, cache);
   }
   CARREL_PROBE("large", block, size);
   if (CARREL_LIKELY(block != nullptr)) count_large(block, size);
@@ -140,11 +164,58 @@ void* Heap<C, Os, Tls>::allocate_large(std::size_t size, std::size_t alignment, 
 
 template <Config C, OsLayer Os, class Tls>
 CARREL_INLINE void* Heap<C, Os, Tls>::take_large(std::size_t size, std::size_t alignment, bool zero,
-                                                 std::uint32_t shard) {
-  void* block = large_.allocate(size, alignment, zero, shard);
+                                                 ThreadCache& cache) {
+  void* block = nullptr;
+  if constexpr (!kHard.guard_large) {
+    if (alignment <= kGranuleBytes) block = large_.reuse(size, zero, cache);
+    if (block != nullptr) return block;
+  }
+  block = large_.allocate(size, alignment, zero);
   if (CARREL_LIKELY(block != nullptr) || size > kMaxRequestBytes) return block;
   reclaim();
-  return large_.allocate(size, alignment, zero, shard);
+  return large_.allocate(size, alignment, zero);
+}
+
+/// reallocate, for all that is no slot into which the new size fits. `id` is the block's class.
+template <Config C, OsLayer Os, class Tls>
+void* Heap<C, Os, Tls>::reallocate_slow(void* block, std::uint8_t id, std::size_t size,
+                                        std::size_t alignment) {
+  if (block == nullptr) return aligned_allocate(alignment, size);
+  if (id == kArenaBlock) return arena_hooks()->reallocate(block, size, alignment);
+  if constexpr (kHard.check_frees) {
+    if (resize_guarded(block, id, size)) return block;
+    return move_block(block, id, usable_size(block), size, alignment);
+  }
+  if (CARREL_LIKELY(id - 1u < kClassCount)) {
+    return move_block(block, id, kClasses[id].slot_bytes, size, alignment);
+  }
+  if (id == kLargeBlock && resize_large(block, size)) return block;
+  const std::size_t bytes = usable_size(block);
+  if (id == kSampledBlock && fits(size, bytes)) return block;
+  return move_block(block, id, bytes, size, alignment);
+}
+
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void* Heap<C, Os, Tls>::move_block(void* block, std::uint8_t id,
+                                                 std::size_t old_bytes, std::size_t size,
+                                                 std::size_t alignment) {
+  if (id == kLargeBlock && size > old_bytes) {
+    forget_large(block);  // if it stays after all, out of the profile
+    void* moved = large_.grow_by_moving(block, size, alignment);
+    if (moved != nullptr) {
+      count_large(moved, size);
+      return moved;
+    }
+  }
+  void* target = aligned_allocate(alignment, size);
+  if (target == nullptr) {  // a block that shrinks stays, where it can be told so
+    if (size > old_bytes) return nullptr;
+    if constexpr (kHard.check_frees) return shrink_guarded(block, id, size) ? block : nullptr;
+    return block;
+  }
+  memcpy(target, block, size < old_bytes ? size : old_bytes);
+  free(block);
+  return target;
 }
 
 template <Config C, OsLayer Os, class Tls>
@@ -226,14 +297,11 @@ void Heap<C, Os, Tls>::report_misuse(const void* pointer) {
       const Span* span = map_.granule(at).span;
       if (span == nullptr || span->state == SpanState::kUnused) continue;
       if (span->first > index || index - span->first >= span->count) continue;
-      if (span->state == SpanState::kFree || span->state == SpanState::kPurging) {
+      if (span->state == SpanState::kFree || span->state == SpanState::kPurging ||
+          span->state == SpanState::kKept) {
         Report<Os>::double_free(pointer);
       }
       if (span->state == SpanState::kLarge) {
-        // One that is kept for the next block, or its middle.
-        if (!kHard.guard_large && map_.class_at(span->first) == kNotOurs) {
-          Report<Os>::double_free(pointer);
-        }
         Report<Os>::interior_pointer(pointer);
       }
       break;
@@ -331,7 +399,6 @@ void Heap<C, Os, Tls>::before_fork() {
     pool_.purging().unlock();
   }
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.lock(); });
-  spans_.lock();
   pool_.lock();
   metadata_.lock();
 }
@@ -340,7 +407,6 @@ template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::after_fork_in_parent() {
   metadata_.unlock();
   pool_.unlock();
-  spans_.unlock();
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.unlock(); });
   const ArenaHooks* arenas = arena_hooks();
   const ProfileHooks* profile = profile_hooks();
@@ -354,7 +420,6 @@ template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::after_fork_in_child() {
   metadata_.reset_after_fork();
   pool_.reset_after_fork();
-  spans_.reset_after_fork();
   if (const ArenaHooks* arenas = arena_hooks()) arenas->after_fork(true);
   if (const ProfileHooks* profile = profile_hooks()) profile->after_fork(true);
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.reset_after_fork(); });

@@ -81,8 +81,7 @@ class SpanPool {
       Os::advise_huge(map_.address(span->first), bytes(span), true);  // as its neighbours are
     }
     LockGuard guard(lock_);
-    Report<Os>::check(span->state == SpanState::kLarge || span->state == SpanState::kSlab,
-                      "a span that is released is in use");
+    Report<Os>::check(span->state >= SpanState::kLarge, "a span that is released is in use");
     span->moved_pages = false;
     const bool untouched = fresh || known_zero;
     stamp(span, untouched ? std::uint8_t{0} : now());
@@ -283,6 +282,7 @@ class SpanPool {
   }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   static constexpr std::uint32_t kMinExtension = 1 * kMiB >> kGranuleShift;
   static constexpr std::uint32_t kMaxExtension = 64 * kMiB >> kGranuleShift;
   /// Writing costs about 0.1 ns a byte, giving back and faulting again some 0.2 to 0.5 ns:
@@ -312,9 +312,7 @@ class SpanPool {
     return span != nullptr ? span : untouched_.find(count);
   }
 
-  FreeSpans& lists_for(const Span* span) {
-    return span->touched_count != 0 ? touched_ : untouched_;
-  }
+  FreeSpans& lists_for(const Span* span) { return span->touched_count ? touched_ : untouched_; }
   void link(Span* span) { lists_for(span).add(span); }
   void unlink(Span* span) { lists_for(span).remove(span); }
 

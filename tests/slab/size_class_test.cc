@@ -82,6 +82,35 @@ TEST(SlotIndex, IsExactForEveryOffsetOfEverySlab) {
   }
 }
 
+TEST(SlotIndex, AnExactOneIsNoSlotOfAnyOtherOffset) {
+  for (std::uint8_t id = 1; id <= kClassCount; ++id) {
+    const ClassInfo& info = kClasses[id];
+    const std::size_t end = std::size_t{info.granules} * kGranuleBytes;
+    for (std::size_t offset = 0; offset < end + 200; ++offset) {
+      const std::size_t slot = exact_slot(info, offset);
+      if (offset % info.slot_bytes == 0 && offset / info.slot_bytes < info.slots) {
+        ASSERT_EQ(slot, offset / info.slot_bytes) << offset << " of " << info.slot_bytes;
+      } else {
+        ASSERT_GE(slot, info.slots) << offset << " of " << info.slot_bytes;
+      }
+    }
+    for (std::size_t before = 1; before < end; ++before) {
+      ASSERT_GE(exact_slot(info, -before), info.slots) << "in front of the slab";
+    }
+    for (unsigned bit = 21; bit < 64; ++bit) {
+      ASSERT_GE(exact_slot(info, std::size_t{1} << bit), info.slots) << "far behind it";
+    }
+  }
+}
+
+TEST(SizeClass, TheClassOfAMultipleOfAnAlignmentKeepsIt) {
+  for (std::size_t alignment = 16; alignment <= kMaxSlotBytes; alignment *= 2) {
+    for (std::size_t bytes = alignment; bytes <= kMaxSlotBytes; bytes += alignment) {
+      ASSERT_EQ(slot_bytes_for(size_class_for(bytes)) % alignment, 0u) << bytes << ' ' << alignment;
+    }
+  }
+}
+
 TEST(ClassMapValues, NameTheClassAndItsGroup) {
   std::set<int> values;
   for (std::uint8_t id = 1; id <= kClassCount; ++id) {

@@ -184,6 +184,29 @@ TEST_F(Trace, ADamagedChunkIsLeftOut) {
   EXPECT_EQ(notes_.damaged_chunks, 1u);
 }
 
+// A checksum tells what was damaged, not what was made up.
+TEST_F(Trace, NonsenseUnderARightChecksumIsLeftOut) {
+  {
+    nlohmann::json made_up = info();
+    made_up["ticks_per_ns"] = 0.0;
+    TraceWriter writer(path_, made_up);
+    writer.stacks(0xffff0000, {{1, 2, 3}});
+    for (std::uint32_t thread = 0; thread < 2; ++thread) {
+      EventEncoder encoder;
+      encoder.time(1);
+      encoder.event(Op::kMalloc, (thread + 1) * 0x1000, 64, 0, 0);
+      encoder.time(2);
+      if (thread == 1) encoder.event(static_cast<Op>(24), 5, 0, 0, 0);
+      writer.events(thread, encoder);
+    }
+    writer.finish(end());
+  }
+  const std::vector<Event> events = read();
+  ASSERT_EQ(events.size(), 2u);
+  for (const Event& event : events) EXPECT_LE(event.time_ns, 10u);
+  EXPECT_EQ(notes_.damaged_chunks, 2u);
+}
+
 TEST_F(Trace, WordsThatAreNoTraceAreRefused) {
   std::ofstream(path_) << "not a trace, but long enough for a head";
   EXPECT_THROW(TraceReader reader(path_), UserError);

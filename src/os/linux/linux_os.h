@@ -30,6 +30,7 @@ struct LinuxOs {
   static void* map(void* hint, std::size_t bytes);
   static void unmap(void* p, std::size_t bytes);
   static bool purge(void* p, std::size_t bytes);
+  static void populate(void* p, std::size_t bytes);
   static bool move_pages(void* from, void* to, std::size_t bytes);
   static bool fresh_pages(void* p, std::size_t bytes);
   static void advise_huge(void* p, std::size_t bytes, bool wanted);
@@ -73,6 +74,9 @@ struct LinuxOs {
   static void yield();
   static bool start_thread(void (*entry)());
   static void forget_thread();
+
+  /// Whether Valgrind's memcheck runs the program.
+  static bool under_memcheck();
 
   static std::size_t environment(const char* name, char* buffer, std::size_t capacity);
   static void write_stderr(const char* text, std::size_t size);

@@ -1,4 +1,4 @@
-// carrel report: the page of an analysis.
+// carrel report: the page of an analysis or of a snapshot.
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "report/report.h"
+#include "snapshot/document.h"
 
 namespace carrel::tools {
 
@@ -18,7 +19,8 @@ struct Options {
 };
 
 int run(const Options& options) {
-  const Json document = read_document(options.place);
+  const Json document =
+      is_snapshot(options.place) ? read_snapshot(options.place) : read_document(options.place);
   const std::string page = report_page(document);
   write_file(page, options.output);
   fmt::print("{}: {} KiB, one file, opens in any browser\n", options.output, page.size() / 1024);
@@ -27,14 +29,16 @@ int run(const Options& options) {
 
 RunFunction setup(CLI::App& command) {
   auto options = std::make_shared<Options>();
-  command.add_option("DIR", options->place, "folder of carrel profile, or an analysis document")
+  command
+      .add_option("DIR", options->place,
+                  "folder of carrel profile, an analysis document, or a snapshot")
       ->required();
   command.add_option("-o,--output", options->output, "the HTML file to write")->required();
   return [options] { return run(*options); };
 }
 
 const Registration kRegistration{{80, "report",
-                                  "draw an analysis as one HTML file that needs no network",
+                                  "draw an analysis or a snapshot as one HTML file, no network",
                                   "carrel report profile -o report.html", setup}};
 
 }  // namespace

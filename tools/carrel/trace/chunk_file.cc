@@ -78,6 +78,13 @@ bool ChunkFile::use_index() {
   }
   chunks_.resize(raw.size() / sizeof(ChunkHead));
   std::memcpy(static_cast<void*>(chunks_.data()), raw.data(), raw.size());
+  // Each entry is the head that stands where it says.
+  for (const ChunkHead& entry : chunks_) {
+    if (!read_head(entry.offset, head) || head.hash != entry.hash) {
+      chunks_.clear();
+      return false;
+    }
+  }
   indexed_ = true;
   return true;
 }
@@ -94,8 +101,12 @@ void ChunkFile::walk() {
 }
 
 bool ChunkFile::read(const ChunkHead& head, Bytes& out) const {
+  if (head.stored > size_ - head.offset - sizeof(head)) return false;  // read_head saw all of it
   Bytes stored(head.stored);
-  if (!read_at(head.offset + sizeof(head), stored.data(), stored.size())) return false;
+  if (!read_at(head.offset + sizeof(head), stored.data(), stored.size()) ||
+      ZSTD_getFrameContentSize(stored.data(), stored.size()) != head.raw) {
+    return false;
+  }
   out.resize(head.raw);
   // The frame carries a checksum of its content, which this verifies.
   const std::size_t size = ZSTD_decompress(out.data(), out.size(), stored.data(), stored.size());

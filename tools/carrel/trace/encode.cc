@@ -16,6 +16,10 @@ constexpr unsigned kEnd = 1;
 
 bool has_address(Op op) { return op <= Op::kDeleteAligned; }
 bool is_end(Op op) { return op >= Op::kFree && op <= Op::kDeleteAligned; }
+bool is_recorded(unsigned tag) {
+  return tag >= static_cast<unsigned>(Op::kMalloc) && tag <= static_cast<unsigned>(Op::kFork) &&
+         tag != static_cast<unsigned>(Op::kLost);
+}
 bool has_alignment(Op op) { return op == Op::kAligned || op == Op::kNewAligned; }
 
 }  // namespace
@@ -143,9 +147,10 @@ std::uint64_t EventDecoder::address(unsigned hint, unsigned kind, std::uint64_t 
       address = expected;
       break;
     default: {
-      std::int64_t delta = format::unzigzag(format::get_varint(addresses_.at, addresses_.end));
+      auto delta = static_cast<std::uint64_t>(
+          format::unzigzag(format::get_varint(addresses_.at, addresses_.end)));
       if (hint == format::kHintExplicit) delta *= 8;
-      address = model_->last[kind] + static_cast<std::uint64_t>(delta);
+      address = model_->last[kind] + delta;
     }
   }
   model_->last[kind] = address;
@@ -171,6 +176,7 @@ bool EventDecoder::next(std::vector<RawEvent>& out) {
       stack = static_cast<std::uint32_t>(format::get_varint(numbers_.at, numbers_.end));
       continue;
     }
+    if (!is_recorded(tag)) throw std::runtime_error("an event of no known kind");
     RawEvent event;
     event.op = static_cast<Op>(tag);
     event.stack = std::exchange(stack, 0);

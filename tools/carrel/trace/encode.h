@@ -51,7 +51,8 @@ class EventDecoder {
   // `chunk` must stay; `first` and `last` are the chunk head's. `gap` is the distance in ticks
   // beyond which two stamps are not taken for one stretch of work.
   EventDecoder(format::Bytes chunk, std::uint64_t first, std::uint64_t last, std::uint64_t gap);
-  // Fills `out` with the events up to the next stamp; false at the end.
+  // Fills `out` with the events up to the next stamp; false at the end. Throws std::runtime_error,
+  // as the constructor does, for bytes that the encoder cannot have written.
   bool next(std::vector<RawEvent>& out);
 
  private:

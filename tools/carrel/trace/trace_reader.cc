@@ -30,6 +30,11 @@ namespace {
 
 constexpr std::uint64_t kPatienceNs = 50'000'000;
 constexpr std::uint64_t kGapNs = 20'000;
+constexpr std::uint64_t kMostStacks = std::uint64_t{1} << 24;
+// Of a clock that any machine has.
+constexpr double kLeastTicksPerNs = 1e-4;
+constexpr double kMostTicksPerNs = 1e4;
+constexpr double kLongestNs = 1e18;
 
 // What a thread waits for when it is no address: addresses never have these bits.
 constexpr std::uint64_t kStartKey = std::uint64_t{1} << 62;
@@ -89,6 +94,7 @@ struct TraceReader::State {
 
   double ticks_per_ns = 1;
   std::uint64_t base = 0;
+  std::uint64_t damaged_facts = 0;  // chunks, found once
   std::uint64_t patience = 0;
   std::uint64_t gap = 0;
 
@@ -107,9 +113,9 @@ struct TraceReader::State {
   void wake(std::uint64_t key);
 
   std::uint64_t ns(std::uint64_t ticks) const {
-    return ticks <= base
-               ? 0
-               : static_cast<std::uint64_t>(static_cast<double>(ticks - base) / ticks_per_ns);
+    if (ticks <= base) return 0;
+    return static_cast<std::uint64_t>(
+        std::min(static_cast<double>(ticks - base) / ticks_per_ns, kLongestNs));
   }
 };
 
@@ -165,10 +171,16 @@ void TraceReader::State::read_memory(const ChunkHead& head, const Bytes& raw) {
 void TraceReader::State::read_stacks(const ChunkHead& head, const Bytes& raw) {
   const std::uint8_t* at = raw.data();
   const std::uint8_t* const end = at + raw.size();
+  if (head.first > kMostStacks || head.events > raw.size()) {
+    throw std::runtime_error("more stacks than there can be");
+  }
   if (stacks.size() < head.first + head.events) stacks.resize(head.first + head.events);
   std::uint64_t pc = 0;
   for (std::uint32_t i = 0; i < head.events; ++i) {
     const std::uint64_t length = format::get_varint(at, end);
+    if (length > static_cast<std::uint64_t>(end - at)) {
+      throw std::runtime_error("a stack of the trace is cut short");
+    }
     stacks[head.first + i] = {static_cast<std::uint32_t>(frames.size()),
                               static_cast<std::uint32_t>(length)};
     for (std::uint64_t f = 0; f < length; ++f) {
@@ -198,7 +210,7 @@ void TraceReader::State::read_facts() {
       continue;
     }
     if (!file.read(head, raw)) {
-      ++notes.damaged_chunks;
+      ++damaged_facts;
       continue;
     }
     const auto json = [&raw] { return nlohmann::json::parse(raw.begin(), raw.end()); };
@@ -211,10 +223,12 @@ void TraceReader::State::read_facts() {
         read_end(json());
         break;
       case ChunkKind::kMemory:
-        read_memory(head, raw);
-        break;
       case ChunkKind::kStacks:
-        read_stacks(head, raw);
+        try {
+          head.kind == ChunkKind::kMemory ? read_memory(head, raw) : read_stacks(head, raw);
+        } catch (const std::runtime_error&) {  // of format.h: not what the recorder writes
+          ++damaged_facts;
+        }
         break;
       case ChunkKind::kModules:
         for (const auto& entry : json()) {
@@ -249,6 +263,7 @@ void TraceReader::State::set_clock() {
   if (longest != nullptr && longest->ns > 1'000'000 && longest->ticks > base) {
     ticks_per_ns = static_cast<double>(longest->ticks - base) / static_cast<double>(longest->ns);
   }
+  if (!(ticks_per_ns >= kLeastTicksPerNs && ticks_per_ns <= kMostTicksPerNs)) ticks_per_ns = 1;
   patience = static_cast<std::uint64_t>(static_cast<double>(kPatienceNs) * ticks_per_ns);
   gap = static_cast<std::uint64_t>(static_cast<double>(kGapNs) * ticks_per_ns);
   for (const Lane& lane : lanes) {
@@ -267,6 +282,7 @@ void TraceReader::State::start() {
   last_ns = 0;
   notes = ReadNotes{};
   notes.missing_bytes = file.missing();
+  notes.damaged_chunks = damaged_facts;
   for (std::uint32_t i = 0; i < lanes.size(); ++i) {
     Lane& lane = lanes[i];
     lane.next_chunk = 0;
@@ -283,7 +299,11 @@ void TraceReader::State::start() {
 bool TraceReader::State::fill(Lane& lane) {
   while (lane.at == lane.group.size()) {
     lane.at = 0;
-    if (lane.decoder && lane.decoder->next(lane.group)) return true;
+    try {
+      if (lane.decoder && lane.decoder->next(lane.group)) return true;
+    } catch (const std::runtime_error&) {
+      ++notes.damaged_chunks;  // the rest of it is left out
+    }
     lane.group.clear();
     lane.decoder.reset();
     if (lane.next_chunk == lane.chunks.size()) return false;
@@ -293,7 +313,11 @@ bool TraceReader::State::fill(Lane& lane) {
       ++notes.damaged_chunks;
       continue;
     }
-    lane.decoder.emplace(std::move(raw), head.first, head.last, gap);
+    try {
+      lane.decoder.emplace(std::move(raw), head.first, head.last, gap);
+    } catch (const std::runtime_error&) {
+      ++notes.damaged_chunks;
+    }
   }
   return true;
 }

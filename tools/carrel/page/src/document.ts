@@ -1,5 +1,6 @@
-// The analysis document as the page sees it; analysis/schema.md is its contract. Types only, and
-// where the document is in the page. It does not check the document: the program that wrote it did.
+// The documents as the page sees them: an analysis, whose contract is analysis/schema.md, or a
+// snapshot, snapshot/schema.md. Types only, and where the document is in the page. It does not check
+// the document: the program that wrote it did.
 
 export interface Interval {
   median: number;
@@ -53,6 +54,14 @@ export interface Verdict {
   use?: string;
 }
 
+/** Where resident memory is. */
+export interface Resident {
+  rss_bytes: number;
+  parts: { label: string; bytes: number; basis: string }[];
+  residue_bytes: number;
+  residue_is?: string;
+}
+
 export interface Analysis {
   program: {
     command: string[];
@@ -99,13 +108,7 @@ export interface Analysis {
     timed_share?: number;
     agree?: boolean;
   };
-  resident?: {
-    at_s: number;
-    rss_bytes: number;
-    parts: { label: string; bytes: number; basis: string }[];
-    residue_bytes: number;
-    residue_is?: string;
-  };
+  resident?: Resident & { at_s: number };
   comparison?: Comparison;
   replay?: Comparison;
   latency?: {
@@ -126,9 +129,70 @@ export interface Analysis {
   verdict?: Verdict;
 }
 
+export interface SlabClass {
+  class: number;
+  block_bytes: number;
+  slab_bytes: number;
+  slabs: number;
+  empty_slabs: number;
+  slots: number;
+  live_blocks: number;
+  cached_blocks: number;
+  free_slots: number;
+  resident_bytes: number;
+  resident_free_bytes: number;
+  occupancy: number[];
+}
+
+export interface Slab {
+  address: string;
+  owner: string;
+  block_bytes: number;
+  slots: number;
+  live_blocks: number;
+  cached_blocks: number;
+  resident_bytes: number;
+  resident_free_bytes: number;
+  slot_states: string;
+  first_live: string[];
+}
+
+/** Without the list of all spans, which stays in the file. */
+export interface Snapshot {
+  schema: "carrel-snapshot";
+  process: { pid: number; name: string; command: string };
+  provenance: {
+    carrel: string;
+    taken_at: string;
+    kernel: string;
+    library: { path: string; version: string; hardened: boolean };
+    copied_bytes: number;
+    copy_ms: number;
+    stopped_ms?: number;
+    changed_slabs: number;
+    stray_blocks: number;
+    other_heaps: number;
+  };
+  heap: { base: string; granule_bytes: number; page_bytes: number };
+  totals: Record<string, number>;
+  resident: Resident;
+  classes: SlabClass[];
+  map: {
+    granules_per_cell: number;
+    kinds: string;
+    live_percent: number[];
+    resident_percent: number[];
+  };
+  worst: Slab[];
+}
+
 /** The document embedded in the page; throws when there is none. */
-export function embedded(): Analysis {
+export function embedded(): Analysis | Snapshot {
   const text = document.getElementById("analysis")?.textContent ?? "";
   const parsed: unknown = JSON.parse(text);
-  return parsed as Analysis;
+  return parsed as Analysis | Snapshot;
+}
+
+export function isSnapshot(parsed: Analysis | Snapshot): parsed is Snapshot {
+  return "schema" in parsed && parsed.schema === "carrel-snapshot";
 }

@@ -13,7 +13,8 @@ function cell(value: number, largest: number, title: string): HTMLTableCellEleme
   value > 0 ? format.short(value) : "");
 }
 
-function grid(caption: string, corner: string, columns: string[], rows: string[],
+/** Counts by row and column, each in a shade of its own. */
+export function grid(caption: string, corner: string, columns: string[], rows: string[],
     values: number[][]): HTMLElement {
   const largest = Math.max(1, ...values.flat());
   const head = el("tr", {}, el("th", { scope: "col" }, corner),

@@ -2,7 +2,7 @@
 // resident memory is. What was not measured has no section.
 
 import uPlot from "uplot";
-import type { Analysis, Comparison, Interval, Measured } from "./document";
+import type { Analysis, Comparison, Interval, Measured, Resident } from "./document";
 import { choice, el, onWidth, scroller, section, svg, table } from "./dom";
 import * as format from "./format";
 import { colour, onTheme } from "./theme";
@@ -150,12 +150,10 @@ export function fidelitySection(analysis: Analysis): HTMLElement {
   return root;
 }
 
-export function residentSection(analysis: Analysis): HTMLElement {
-  const resident = analysis.resident!;
+export function residentSection(resident: Resident, how: string): HTMLElement {
   const parts = [...resident.parts, { label: "unexplained", bytes: resident.residue_bytes,
     basis: resident.residue_is ?? "what is left" }];
-  const { root, body } = section("resident", "Why this much is resident",
-      `At ${format.seconds(resident.at_s)}, ${format.bytes(resident.rss_bytes)} were resident.`,
+  const { root, body } = section("resident", "Why this much is resident", how,
       () => format.tabbed([["part", "bytes", "basis"],
         ...parts.map((p) => [p.label, p.bytes, p.basis])]));
   let before = 0;
