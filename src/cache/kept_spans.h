@@ -98,7 +98,7 @@ class KeptSpans {
   }
 
  private:
-  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
+  friend struct HeapLayoutTable;              // says where these are: api/heap_layout.cc
   static constexpr std::uintptr_t kSeen = 1;  // in a place: here when the purger last looked
 
   static constexpr KeptSpanPlaces kPlaces{};

@@ -1,8 +1,8 @@
 // Spans of large blocks that were just freed, kept for the next block of the same length.
 //
 // Basic design: each thread keeps a few spans of up to 1 MiB (cache/kept_spans.h), and little
-// altogether: 3 MiB at most, and all threads a quarter of the heap. So threads that work with blocks
-// of such sizes take no lock and seldom meet, and spans need not be split and merged each time.
+// altogether: 3 MiB at most, and all threads a quarter of the heap. So threads that work with
+// blocks of such sizes take no lock and seldom meet; spans need not be split and merged each time.
 // What a thread did not need for a tick goes back to the pool, so that it can serve other lengths
 // and threads, and decays there: while the purger is at work, which too little to give back does
 // not start.
