@@ -21,6 +21,7 @@
 #include <cstring>
 
 #include "base/probe.h"
+#include "cache/kept_spans.h"
 #include "cache/quarantine.h"
 #include "slab/shards.h"
 
@@ -89,6 +90,7 @@ struct ThreadCache {
   std::size_t given_bytes = 0;         // back to the shards since the purger was last told
   void** top_at_trim[kCacheBinCount] = {};
   Miss last_miss[kCacheBinCount] = {};
+  KeptSpans kept;       // of large blocks
   RandomSource random;  // a hardened build's
   // While its thread's allocations are sampled, another cache stands in for this one where the
   // thread looks for it: one whose bins are all empty and full at once.

@@ -116,7 +116,7 @@ template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_class(std::uint8_t id,
                                        std::size_t size) requires(C.hardening.check_frees) {
   CacheBin& bin = Tls::cache()->bins[bin_to_pop<kHard>(id)];
-  void* block = bin.top != bin.floor ? *--bin.top : take_slot(id);
+  void* block = bin.top != bin.floor ? *--bin.top : take_slot(id, size);
   return block == nullptr ? nullptr : guard_.hand_out_loose(map_, block, id, size);
 }
 

@@ -18,7 +18,7 @@ GRANULE_SHIFT = 16
 ARENA_BLOCK = 62
 LARGE_BLOCK = 63
 NO_SHARD = 0xFFFF
-SPAN_STATES = ("unused", "free", "being purged", "large", "slab")
+SPAN_STATES = ("unused", "free", "being purged", "large", "kept for the next large block", "slab")
 
 
 class Slot(NamedTuple):
