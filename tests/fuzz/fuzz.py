@@ -133,7 +133,7 @@ def merge(name: str, folder: Path, committed: Path, grown: Path) -> int:
     """The smallest set of inputs that reaches what all of them reach."""
     committed.mkdir(parents=True, exist_ok=True)
     best = empty_folder(folder / "best")
-    status = run(name, folder, ["-merge=1"], [best, committed, grown])
+    status = run(name, folder, ["-set_cover_merge=1"], [best, committed, grown])
     chosen = sorted(best.iterdir())
     if status == 0 and chosen:
         for path in committed.iterdir():
