@@ -16,11 +16,12 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -31,18 +32,29 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = Path(__file__).resolve().parent / "apps"
 POSTGRES = Path("/usr/lib/postgresql/15/bin")
 VERDICTS = {0: "keep", 10: "switch", 20: "inconclusive"}
+# PostgreSQL refuses root. carrel itself then runs as this user too: what changes its user half-way
+# is not measured from there on.
+AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+
+
+@dataclass
+class Command:
+    """What to measure; `prefix` starts carrel, and so the program, as another user."""
+
+    words: list[str]
+    prefix: list[str] = field(default_factory=list)
 
 
 @dataclass
 class Program:
-    """`make` writes inputs into a folder and gives the command, which runs for a second or
+    """`make` writes inputs into an empty folder and gives the command, which runs for a second or
     two at scale 1."""
 
     name: str
     what: str
     needs: list[str]
     package: str
-    make: Callable[[Path, float], list[str]]
+    make: Callable[[Path, float], Command]
 
 
 def script(folder: Path, text: str) -> list[str]:
@@ -51,37 +63,50 @@ def script(folder: Path, text: str) -> list[str]:
     return ["/bin/sh", str(path)]
 
 
-def make_python(folder: Path, scale: float) -> list[str]:
+def run_whole(command: list[str], timeout: float | None = None,
+              environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs to the end; on a time-out, or when we are interrupted, everything it started ends."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env=environment, start_new_session=True) as process:
+        try:
+            out, errors = process.communicate(timeout=timeout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, errors)
+
+
+def make_python(folder: Path, scale: float) -> Command:
     del folder
     rounds = str(max(1, round(2 * scale)))
-    return ["/usr/bin/env", "PYTHONMALLOC=malloc", "PYTHONHASHSEED=0", "/usr/bin/python3",
-            str(FILES / "graph.py"), rounds]
+    return Command(["/usr/bin/env", "PYTHONMALLOC=malloc", "PYTHONHASHSEED=0", "/usr/bin/python3",
+                    str(FILES / "graph.py"), rounds])
 
 
-def make_lua(folder: Path, scale: float) -> list[str]:
+def make_lua(folder: Path, scale: float) -> Command:
     del folder
-    return ["lua5.4", str(FILES / "work.lua"), str(max(1, round(2 * scale)))]
+    return Command(["lua5.4", str(FILES / "work.lua"), str(max(1, round(2 * scale)))])
 
 
-def make_z3(folder: Path, scale: float) -> list[str]:
+def make_z3(folder: Path, scale: float) -> Command:
     path = folder / "problem.smt2"
     path.write_text(inputs.smt_problem(7 if scale >= 1 else 6), encoding="ascii")
-    return ["z3", str(path)]
+    return Command(["z3", str(path)])
 
 
-def make_sqlite(folder: Path, scale: float) -> list[str]:
+def make_sqlite(folder: Path, scale: float) -> Command:
     path = folder / "script.sql"
     path.write_text(inputs.sql_script(int(40_000 * scale)), encoding="ascii")
-    return ["sqlite3", ":memory:", f".read {path}"]
+    return Command(["sqlite3", ":memory:", f".read {path}"])
 
 
-def make_gxx(folder: Path, scale: float) -> list[str]:
+def make_gxx(folder: Path, scale: float) -> Command:
     del scale
-    return ["g++", "-std=c++20", "-O1", "-c", str(FILES / "heavy.cpp"), "-o",
-            str(folder / "heavy.o")]
+    return Command(["g++", "-std=c++20", "-O1", "-c", str(FILES / "heavy.cpp"), "-o",
+                    str(folder / "heavy.o")])
 
 
-def make_node(folder: Path, scale: float) -> list[str]:
+def make_node(folder: Path, scale: float) -> Command:
     path = folder / "work.js"
     path.write_text(f"const rounds = {int(3000 * scale)};" + """
 const zlib = require("zlib");
@@ -93,10 +118,10 @@ for (let i = 0; i < rounds; ++i) {
 }
 console.log(kept.length);
 """, encoding="ascii")
-    return ["node", str(path)]
+    return Command(["node", str(path)])
 
 
-def make_perl(folder: Path, scale: float) -> list[str]:
+def make_perl(folder: Path, scale: float) -> Command:
     path = folder / "work.pl"
     path.write_text(f"my $rounds = {int(250_000 * scale)};" + """
 my (%seen, @all);
@@ -107,32 +132,36 @@ for my $i (1 .. $rounds) {
 }
 print scalar(keys %seen), " ", length(join(",", sort @all)), "\\n";
 """, encoding="ascii")
-    return ["perl", str(path)]
+    return Command(["perl", str(path)])
 
 
-def make_redis(folder: Path, scale: float) -> list[str]:
+def make_redis(folder: Path, scale: float) -> Command:
     socket = folder / "socket"
-    return script(folder, f"""
+    return Command(script(folder, f"""
 redis-server --port 0 --unixsocket {socket} --save '' --appendonly no --dir {folder} &
-while ! redis-cli -s {socket} ping >/dev/null 2>&1; do sleep 0.02; done
+server=$!
+while ! redis-cli -s {socket} ping >/dev/null 2>&1; do
+  kill -0 $server || {{ echo 'redis-server ended before it answered' >&2; exit 1; }}
+  sleep 0.02
+done
 redis-benchmark -s {socket} -q -n {int(20_000 * scale)} -P 16 -r 50000 -d 180 \\
   -t set,get,lpush,lpop,sadd,hset
 redis-cli -s {socket} shutdown nosave || true
 wait
-""")
+"""))
 
 
-def make_postgres(folder: Path, scale: float) -> list[str]:
-    data, log = folder / "data", folder / "log"
-    as_user = ""
+def make_postgres(folder: Path, scale: float) -> Command:
+    data = folder / "data"
+    prefix = []
     if os.geteuid() == 0:
-        as_user = "setpriv --reuid=nobody --regid=nogroup --clear-groups "
+        prefix = AS_NOBODY
         shutil.chown(folder, "nobody", "nogroup")
-        folder.chmod(0o755)
         folder.parent.chmod(0o755)
-    log.write_text("")
-    subprocess.run([*as_user.split(), str(POSTGRES / "initdb"), "-D", str(data), "-U", "postgres",
-                    "-A", "trust", "--no-sync"], check=True, capture_output=True, cwd=folder)
+    done = run_whole([*prefix, str(POSTGRES / "initdb"), "-D", str(data), "-U", "postgres",
+                      "-A", "trust", "--no-sync"])
+    if done.returncode != 0:
+        raise RuntimeError(f"initdb: {last_line(done)}")
     sql = folder / "load.sql"
     # One line a statement: that is what single-user mode reads.
     sql.write_text(
@@ -145,12 +174,13 @@ def make_postgres(folder: Path, scale: float) -> list[str]:
         "from t group by i % 500) q\n"
         "select count(*) from t join t u on t.a = u.a where t.b like '%7%'\n"
         "select jsonb_agg(to_jsonb(t))::text is null from t where i < 20000\n", encoding="ascii")
-    return script(folder, f"{as_user}{POSTGRES / 'postgres'} --single -D {data} postgres < {sql}\n")
+    return Command(script(folder, f"{POSTGRES / 'postgres'} --single -D {data} postgres < {sql}\n"),
+                   prefix)
 
 
 PROGRAMS = [
-    Program("redis", "redis-server under redis-benchmark", ["redis-server", "redis-benchmark"],
-            "redis-server redis-tools", make_redis),
+    Program("redis", "redis-server under redis-benchmark", ["redis-server", "redis-benchmark",
+            "redis-cli"], "redis-server redis-tools", make_redis),
     Program("python", "object graphs, PYTHONMALLOC=malloc", ["/usr/bin/python3"], "python3",
             make_python),
     Program("lua", "tables, strings, closures", ["lua5.4"], "lua5.4", make_lua),
@@ -159,8 +189,8 @@ PROGRAMS = [
     Program("g++", "one heavy translation unit, -O1", ["g++"], "g++", make_gxx),
     Program("node", "JSON and zlib", ["node"], "nodejs", make_node),
     Program("perl", "hashes of lists of hashes", ["perl"], "perl", make_perl),
-    Program("postgres", "single-user mode: joins, aggregates, JSON", [str(POSTGRES / "postgres")],
-            "postgresql-15", make_postgres),
+    Program("postgres", "single-user mode: joins, aggregates, JSON", [str(POSTGRES / "postgres"),
+            str(POSTGRES / "initdb"), "setpriv"], "postgresql-15 util-linux", make_postgres),
 ]
 
 
@@ -189,15 +219,26 @@ class Result:
     rows: list[Row]
 
 
-def advise(carrel: str, allocators: str, runs: int, command: list[str], timeout: int) -> Any:
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"it failed with status {done.returncode}"
+
+
+def advise(carrel: str, allocators: str, runs: int, command: Command, folder: Path,
+           timeout: float) -> Any:
     environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+    if command.prefix:
+        # Traces and the like are written by the other user too.
+        environment["TMPDIR"] = str(folder)
+        if run_whole([*command.prefix, "test", "-x", carrel]).returncode != 0:
+            raise RuntimeError(f"nobody may not run {carrel}: let others read the folders above "
+                               "it, or start this as a user that is not root")
     arguments = [carrel, "advise", "--all", "--json", "--runs", str(runs)]
     if allocators:
         arguments += ["--alloc", allocators]
-    done = subprocess.run([*arguments, "--", *command], capture_output=True, text=True,
-                          check=False, timeout=timeout, env=environment)
+    done = run_whole([*command.prefix, *arguments, "--", *command.words], timeout, environment)
     if done.returncode not in VERDICTS:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr else "it failed")
+        raise RuntimeError(last_line(done))
     return json.loads(done.stdout)
 
 
@@ -279,6 +320,50 @@ def summary(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
+def validate(program: Program, options: argparse.Namespace) -> Result:
+    """Everything about one program. Raises RuntimeError, with a line for the user, or what the
+    system or the analysis document are to blame for."""
+    missing = [word for word in program.needs if shutil.which(word) is None]
+    if missing:
+        raise RuntimeError(f"{missing[0]} is missing: run ./dev setup, or apt-get install "
+                           f"{program.package}")
+    print(f"validate: {program.name}: {program.what}", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(prefix="carrel-validate-") as folder:
+        place = Path(folder) / "work"
+        place.mkdir()
+        command = program.make(place, 0.2 if options.quick else 1)
+        document = advise(options.carrel, options.alloc, options.runs, command, place,
+                          options.timeout)
+    if options.out:
+        (options.out / f"{program.name}.json").write_text(json.dumps(document, indent=1))
+    failed = document["program"].get("failed")
+    if failed:
+        raise RuntimeError(f"the program {failed}; run it by itself to see why")
+    return digest(program.name, document)
+
+
+def check_places(options: argparse.Namespace) -> str | None:
+    """What is wrong with carrel or the folder for results, before hours are spent."""
+    if not os.access(options.carrel, os.X_OK):
+        return f"no carrel at {options.carrel}: run ./dev build, or name one with --carrel PATH"
+    if options.out:
+        try:
+            options.out.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=options.out):
+                pass
+        except OSError as error:
+            return f"--out {options.out}: {error.strerror}; choose another folder"
+    return None
+
+
+def report(results: list[Result], absent: list[str], runs: int) -> None:
+    print(f"{platform.release()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f} at the end; "
+          f"{runs} real runs of each\n")
+    print(table(results) + "\n\n" + summary(results))
+    for line in absent:
+        print(f"left out: {line}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("programs", nargs="*", help="those to look at; all if none is named")
@@ -286,7 +371,7 @@ def main() -> int:
                         help="allocators, the baseline first; those not installed fail")
     parser.add_argument("--runs", type=int, default=5, help="real runs of each")
     parser.add_argument("--quick", action="store_true", help="a fifth of the work, for a look")
-    parser.add_argument("--timeout", type=int, default=600, help="seconds for one program")
+    parser.add_argument("--timeout", type=float, default=600, help="seconds for one program")
     parser.add_argument("--out", type=Path, help="write the analysis documents to this folder")
     parser.add_argument("--carrel", default=str(ROOT / "build/release/bin/carrel"))
     options = parser.parse_args()
@@ -294,38 +379,36 @@ def main() -> int:
     unknown = [name for name in options.programs if name not in known]
     if unknown:
         parser.error(f"no program {unknown[0]}; known: {', '.join(known)}")
-    results, absent = [], []
+    wrong = check_places(options)
+    if wrong is not None:
+        print(f"validate: {wrong}", file=sys.stderr)
+        return 2
+    results: list[Result] = []
+    absent: list[str] = []
+    interrupted = False
     for program in PROGRAMS:
         if options.programs and program.name not in options.programs:
             continue
-        missing = [word for word in program.needs if shutil.which(word) is None]
-        if missing:
-            absent.append(f"{program.name}: apt-get install {program.package}")
-            continue
-        print(f"validate: {program.name}: {program.what}", file=sys.stderr, flush=True)
-        with tempfile.TemporaryDirectory(prefix="carrel-validate-") as folder:
-            place = Path(folder) / "work"
-            place.mkdir()
-            try:
-                document = advise(options.carrel, options.alloc, options.runs,
-                                  program.make(place, 0.2 if options.quick else 1), options.timeout)
-                results.append(digest(program.name, document))
-            except (RuntimeError, subprocess.SubprocessError, OSError) as error:
-                absent.append(f"{program.name}: {error}")
-                continue
-            if options.out:
-                options.out.mkdir(parents=True, exist_ok=True)
-                (options.out / f"{program.name}.json").write_text(json.dumps(document, indent=1))
-    if not results:
-        print("nothing could be validated:\n" + "\n".join(absent), file=sys.stderr)
-        return 1
-    load = os.getloadavg()[0]
-    print(f"{platform.release()}, {os.cpu_count()} CPUs, load {load:.1f} at the end; "
-          f"{options.runs} real runs of each\n")
-    print(table(results) + "\n\n" + summary(results))
-    for line in absent:
-        print(f"left out: {line}")
-    return 0
+        try:
+            results.append(validate(program, options))
+        except KeyboardInterrupt:
+            interrupted = True
+            absent.append(f"{program.name} and what follows: interrupted")
+            break
+        except subprocess.TimeoutExpired:
+            absent.append(f"{program.name}: not finished after {options.timeout:g} s; give it more "
+                          "with --timeout")
+        except KeyError as error:
+            absent.append(f"{program.name}: the analysis document has no {error}")
+        except (RuntimeError, OSError, ValueError) as error:
+            absent.append(f"{program.name}: {error}")
+    if results:
+        report(results, absent, options.runs)
+    else:
+        print("validate: nothing could be validated:\n" + "\n".join(absent), file=sys.stderr)
+    if interrupted:
+        return 130
+    return 0 if results else 1
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ install(TARGETS carrel_shared carrel_static carrel_prefixed
   ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(DIRECTORY include/carrel DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
   FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
-# gdb loads what lies beside a library, where the user trusts that folder.
+# gdb loads what lies beside a library, where the user trusts that folder. Not in the Debian
+# package, whose libraries have no debug information for it to read.
 foreach(library IN ITEMS carrel carrel-secure)
   install(FILES tools/gdb/carrel_gdb.py DESTINATION "${CMAKE_INSTALL_LIBDIR}"
-    RENAME "lib${library}.so.${PROJECT_VERSION}-gdb.py")
+    RENAME "lib${library}.so.${PROJECT_VERSION}-gdb.py" COMPONENT gdb)
 endforeach()
 install(FILES docs/man/carrel.3 DESTINATION "${CMAKE_INSTALL_MANDIR}/man3")
 install(FILES LICENSE-APACHE LICENSE-MIT DESTINATION "${CMAKE_INSTALL_DOCDIR}")

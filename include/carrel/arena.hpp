@@ -31,6 +31,19 @@ class Arena final : public std::pmr::memory_resource {
   void reset() noexcept { carrel_arena_reset(arena_); }
   void set_limit(std::size_t bytes) noexcept { carrel_arena_set_limit(arena_, bytes); }
 
+  /// Has `handler(const carrel_shortage&)`, which returns whether to try again, called before a
+  /// request of this arena fails; it must outlive its use. See carrel_arena_set_shortage_handler.
+  template <class Handler>
+  void set_shortage_handler(Handler& handler) noexcept {
+    const auto call = [](void* context, const carrel_shortage* shortage) -> int {
+      return (*static_cast<Handler*>(context))(*shortage) ? 1 : 0;
+    };
+    carrel_arena_set_shortage_handler(arena_, call, &handler);
+  }
+  void clear_shortage_handler() noexcept {
+    carrel_arena_set_shortage_handler(arena_, nullptr, nullptr);
+  }
+
   [[nodiscard]] carrel_arena_stats statistics() const noexcept {
     carrel_arena_stats stats{};
     carrel_arena_stats_read(arena_, &stats, sizeof stats);

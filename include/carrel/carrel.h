@@ -178,6 +178,44 @@ CARREL_API carrel_result carrel_arena_walk(carrel_arena* arena,
  * unless that is null; a null pointer if there is none. `address` may be any number. */
 CARREL_API void* carrel_arena_find(carrel_arena* arena, const void* address, size_t* size);
 
+/* --- Shortages ----------------------------------------------------------------------------- */
+
+/* Why a request cannot be served, as far as that is known. */
+typedef enum carrel_shortage_cause {
+  CARREL_SHORT_OF_MEMORY = 0,      /* the system refuses, or grants no address space */
+  CARREL_BEYOND_PROCESS_LIMIT = 1, /* the option limit_mib */
+  CARREL_BEYOND_ARENA_LIMIT = 2    /* carrel_arena_set_limit, or the arena is destroyed */
+} carrel_shortage_cause;
+
+/* A request that is about to fail. */
+typedef struct carrel_shortage {
+  uint64_t size;       /* bytes that were asked for */
+  uint64_t alignment;  /* of large blocks and of arenas'; else 16, and `size` may be rounded up */
+  carrel_arena* arena; /* that they were asked of; null for the heap */
+  carrel_shortage_cause cause;
+  uint32_t attempt; /* 1 at first, one more each time that the same request failed again */
+} carrel_shortage;
+
+/* Returns not 0 to have the request tried once more, 0 to let it fail: null and ENOMEM, in C++ the
+ * new-handler or std::bad_alloc. */
+typedef int (*carrel_shortage_handler)(void* context, const carrel_shortage* shortage);
+
+/* Calls `handler` with `context` before a request fails for want of memory, after carrel has given
+ * back what it can, on the thread that made the request and with none of carrel's locks held. It
+ * may free and allocate, from this heap too; what it asks for itself fails without a further call.
+ * It must not throw. It is not called for what could never succeed: more than PTRDIFF_MAX bytes,
+ * a product that overflows; but also where a realloc then leaves the block in place. errno is kept.
+ * One handler serves the process; null removes it. A thread that is just about to call the one
+ * before may still do so. Always CARREL_OK. */
+CARREL_API carrel_result carrel_set_shortage_handler(carrel_shortage_handler handler,
+                                                     void* context);
+
+/* The same for requests of one arena, for which the process's handler is then not called. Null: it
+ * is again. CARREL_BAD_ARGUMENT for a null or destroyed arena. */
+CARREL_API carrel_result carrel_arena_set_shortage_handler(carrel_arena* arena,
+                                                           carrel_shortage_handler handler,
+                                                           void* context);
+
 /* --- Statistics ---------------------------------------------------------------------------- */
 
 /* The process in numbers, since the start where they count events. Gathered on demand; each
@@ -211,6 +249,8 @@ typedef struct carrel_stats {
   uint64_t arena_bytes;             /* of the active ones: in arenas */
   uint64_t arenas;                  /* arenas that exist */
   uint64_t used_bytes;              /* active and touched ones: what the limits are about */
+  uint64_t refusals;                /* times that no memory was to be had, and none was got */
+  uint64_t retries;                 /* times that a shortage handler had a request tried again */
 } carrel_stats;
 
 /* Fills the first `size` bytes of `stats`; pass sizeof(carrel_stats). What lies beyond the

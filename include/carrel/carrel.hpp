@@ -35,6 +35,18 @@ inline void deallocate_bytes(void* block, std::size_t bytes, std::size_t alignme
   }
 }
 
+/// Has `handler(const carrel_shortage&)`, which returns whether to try again, called before a
+/// request fails for want of memory: see carrel_set_shortage_handler. `handler` must outlive its
+/// use.
+template <class Handler>
+void set_shortage_handler(Handler& handler) noexcept {
+  const auto call = [](void* context, const carrel_shortage* shortage) -> int {
+    return (*static_cast<Handler*>(context))(*shortage) ? 1 : 0;
+  };
+  carrel_set_shortage_handler(call, &handler);
+}
+inline void clear_shortage_handler() noexcept { carrel_set_shortage_handler(nullptr, nullptr); }
+
 /// A polymorphic memory resource over carrel's heap. Thread-safe; stateless.
 class MemoryResource final : public std::pmr::memory_resource {
  private:

@@ -6,6 +6,7 @@
 
 #include "api/instance.h"
 #include "api/requests.h"
+#include "api/shortage.h"
 #include "api/statistics.h"
 #include "heap/arena_set.h"
 
@@ -17,6 +18,9 @@ using ProcessArenas = ArenaSet<ProcessHeap::Os>;
 
 /// Made by the first carrel_arena_create, and there for good.
 std::atomic<ProcessArenas*> all_arenas{nullptr};
+
+ProcessArena* from_handle(carrel_arena* arena) { return reinterpret_cast<ProcessArena*>(arena); }
+carrel_arena* to_handle(ProcessArena* arena) { return reinterpret_cast<carrel_arena*>(arena); }
 
 ProcessArenas& arenas() { return *all_arenas.load(std::memory_order_acquire); }
 
@@ -35,13 +39,23 @@ void fill(carrel_arena_stats& stats, const ArenaTotals& totals) {
            .allocations = totals.allocations};
 }
 
-/// What `attempt` returns; once more after making room, unless the arena itself is why it is null.
+/// What `attempt` returns; once more after making room, unless the arena itself is why it is null,
+/// and for as long as a handler says so.
 template <class Attempt>
-void* with_room(ProcessArena& arena, std::size_t size, Attempt attempt) {
-  void* block = attempt();
-  if (CARREL_LIKELY(block != nullptr) || arena.refuses(size)) return block;
-  process_heap.make_room();
-  return attempt();
+void* with_room(ProcessArena& arena, std::size_t size, std::size_t alignment, Attempt attempt) {
+  const std::size_t least = size > alignment ? size : alignment;
+  for (std::uint32_t count = 1;; ++count) {
+    void* block = attempt();
+    if (CARREL_LIKELY(block != nullptr) || least > kMaxRequestBytes) return block;
+    if (!arena.refuses(least)) {
+      process_heap.make_room();
+      block = attempt();
+      if (block != nullptr) return block;
+    }
+    const FailedRequest request = {
+        .size = size, .alignment = alignment, .arena = to_handle(&arena)};
+    if (!should_try_again(request, count)) return nullptr;
+  }
 }
 
 constexpr ArenaHooks kHooks = {
@@ -51,7 +65,7 @@ constexpr ArenaHooks kHooks = {
         [](void* block, std::size_t size, std::size_t alignment) {
           ProcessArena* arena = arenas().arena_of(block);
           if (arena == nullptr) Report<ProcessOs>::invalid_free(block);
-          return with_room(*arena, size > alignment ? size : alignment,
+          return with_room(*arena, size, alignment,
                            [&] { return arenas().reallocate(block, size, alignment); });
         },
     .release_empty = [] { arenas().release_empty(); },
@@ -81,6 +95,14 @@ constexpr ArenaReports kReports = {
           if (arena != nullptr) arenas().reset(*arena);
           return arena != nullptr;
         },
+    .handler =
+        [](carrel_arena* arena, carrel_shortage_handler& handler, void*& context) {
+          handler = reinterpret_cast<carrel_shortage_handler>(from_handle(arena)->handler(context));
+          return handler != nullptr;
+        },
+    .refuses = [](carrel_arena* arena,
+                  std::size_t size) { return from_handle(arena)->refuses(size); },
+    .set = &all_arenas,
 };
 
 /// The set, made if need be; null when memory is exhausted.
@@ -102,9 +124,6 @@ ProcessArenas* make_arenas() {
   return mine;
 }
 
-ProcessArena* from_handle(carrel_arena* arena) { return reinterpret_cast<ProcessArena*>(arena); }
-carrel_arena* to_handle(ProcessArena* arena) { return reinterpret_cast<carrel_arena*>(arena); }
-
 void* refuse() {
   errno = EINVAL;
   return nullptr;
@@ -112,7 +131,7 @@ void* refuse() {
 
 void* allocate(carrel_arena* arena, std::size_t size, std::size_t alignment, bool zero) {
   if (arena == nullptr) return refuse();
-  void* block = with_room(*from_handle(arena), size > alignment ? size : alignment,
+  void* block = with_room(*from_handle(arena), size, alignment,
                           [&] { return from_handle(arena)->allocate(size, alignment, zero); });
   return CARREL_LIKELY(block != nullptr) ? block : out_of_memory();
 }
@@ -177,6 +196,13 @@ uint32_t carrel_arena_number(const carrel_arena* arena) {
 carrel_result carrel_arena_set_limit(carrel_arena* arena, size_t bytes) {
   if (arena == nullptr) return CARREL_BAD_ARGUMENT;
   return core::from_handle(arena)->set_limit(bytes) ? CARREL_OK : CARREL_BAD_ARGUMENT;
+}
+
+carrel_result carrel_arena_set_shortage_handler(carrel_arena* arena,
+                                                carrel_shortage_handler handler, void* context) {
+  if (arena == nullptr) return CARREL_BAD_ARGUMENT;
+  const auto function = reinterpret_cast<core::ProcessArena::Handler>(handler);
+  return core::from_handle(arena)->set_handler(function, context) ? CARREL_OK : CARREL_BAD_ARGUMENT;
 }
 
 carrel_result carrel_arena_stats_read(carrel_arena* arena, carrel_arena_stats* stats, size_t size) {

@@ -33,7 +33,10 @@ void carrel_free_sized_aligned(void* block, size_t size, size_t alignment) {
   process_heap.free(block);
 }
 
-void* carrel_realloc(void* block, size_t size) { return core::resized_or_errno(block, size); }
+void* carrel_realloc(void* block, size_t size) {
+  if (block == nullptr) return process_heap.malloc<core::allocated_or_errno>(size);
+  return core::resized_or_errno(block, size);
+}
 
 void* carrel_realloc_sized_aligned(void* block, size_t old_size, size_t new_size,
                                    size_t alignment) {

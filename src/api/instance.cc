@@ -127,3 +127,14 @@ namespace {
 
 }  // namespace
 }  // namespace carrel::core
+
+// How tools outside of the process find the heap: see carrel/heap_layout.hpp. Here, because every
+// program that links carrel links this file.
+__asm__(
+    ".pushsection .note.carrel,\"a\",%note\n"
+    ".balign 4\n"
+    ".4byte 7, 8, 1\n"
+    ".asciz \"carrel\"\n"
+    ".balign 4\n"
+    ".8byte carrel_heap_layout - .\n"
+    ".popsection\n");

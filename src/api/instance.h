@@ -1,6 +1,6 @@
 // The process's one heap, and what ties it to threads: the only global state of carrel.
 //
-// The thread pointer and a flag are initial-exec thread-local storage, small enough to fit
+// The thread pointer and two flags are initial-exec thread-local storage, small enough to fit
 // also when the library is loaded late, and never allocated lazily; a build for libraries that are
 // only ever loaded late may choose another model (CARREL_TLS_MODEL). It starts at the
 // empty cache and ends there: thread_exited() is the destructor of a pthread key, not a
@@ -31,11 +31,16 @@ struct ProcessTls {
   static void read_options(Options& options);
   static void purger_entry();
   static void memory_fault(const MemoryFault& fault);
+  /// A request fails: see api/shortage.h.
+  static bool try_again(std::size_t size, std::size_t alignment, std::uint32_t attempt);
 
   [[gnu::tls_model(CARREL_TLS_MODEL)]] static inline constinit thread_local ThreadCache* current_ =
       &empty_cache;
   /// After the thread's destructor has run, it is served without a cache.
   [[gnu::tls_model(CARREL_TLS_MODEL)]] static inline constinit thread_local bool exited_ = false;
+  /// It is in a shortage handler: see api/shortage.h.
+  [[gnu::tls_model(
+      CARREL_TLS_MODEL)]] static inline constinit thread_local bool handling_shortage_ = false;
 };
 
 extern template class Heap<kPreset, ProcessOs, ProcessTls>;

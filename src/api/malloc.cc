@@ -21,6 +21,7 @@ CARREL_EXPORT void free(void* block) { process_heap.free(block); }
 CARREL_EXPORT void* calloc(size_t count, size_t size) { return core::zeroed_or_errno(count, size); }
 
 CARREL_EXPORT void* realloc(void* block, size_t size) {
+  if (block == nullptr) return process_heap.malloc<core::allocated_or_errno>(size);
   return core::resized_or_errno(block, size);
 }
 

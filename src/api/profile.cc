@@ -12,12 +12,12 @@
 #include "profile/pprof.h"
 
 namespace carrel::core {
+
+constinit std::atomic<Profiler<ProcessHeap::Os>*> the_profiler{nullptr};
+
 namespace {
 
 using ProcessProfiler = Profiler<ProcessHeap::Os>;
-
-/// Made when a profile is first started, and there for good.
-std::atomic<ProcessProfiler*> the_profiler{nullptr};
 
 /// Nanoseconds since 1970 at the last start or reset.
 std::atomic<std::uint64_t> profile_begin_ns{0};

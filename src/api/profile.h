@@ -4,10 +4,16 @@
 
 #include <cstdint>
 
+#include "api/instance.h"
 #include "heap/arena.h"
 #include "heap/options.h"
 
 namespace carrel::core {
+
+template <OsLayer Os>
+class Profiler;
+/// Made when a profile is first started, and there for good.
+[[gnu::visibility("hidden")]] extern constinit std::atomic<Profiler<ProcessHeap::Os>*> the_profiler;
 
 /// A profile in numbers, all zero if none was ever started; sizes in bytes, estimates.
 struct ProfileNumbers {

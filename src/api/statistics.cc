@@ -6,6 +6,7 @@
 
 #include "api/instance.h"
 #include "api/profile.h"
+#include "api/shortage.h"
 
 namespace carrel::core {
 
@@ -69,6 +70,9 @@ void fill_stats(carrel_stats& stats, bool resident) {
   stats.threads = heap.threads;
   stats.shards = process_heap.shards().count();
   stats.used_bytes = process_heap.pool().used_granules() << kGranuleShift;
+  const ShortageCounts shortages = shortage_counts();
+  stats.refusals = shortages.refusals;
+  stats.retries = shortages.retries;
   if (const ArenaReports* arenas = arena_reports.load(std::memory_order_acquire)) {
     ArenaTotals sum;
     stats.arenas = arenas->totals(sum);

@@ -76,6 +76,10 @@ inline constexpr StatField<carrel_stats> kStatFields[] = {
     {"arenas", &carrel_stats::arenas, "count", false, "arenas that exist"},
     {"used_bytes", &carrel_stats::used_bytes, "bytes", false,
      "memory in slabs, large blocks and arenas, and touched free memory: what limits count"},
+    {"refusals", &carrel_stats::refusals, "count", true,
+     "times that a request failed for want of memory or because of a limit"},
+    {"retries", &carrel_stats::retries, "count", true,
+     "times that a shortage handler had a request tried again"},
 };
 
 inline constexpr StatField<carrel_class_stats> kClassFields[] = {
@@ -141,6 +145,11 @@ struct ArenaReports {
   bool (*stats)(std::size_t number, carrel_arena_stats& stats);
   bool (*set_limit)(std::size_t number, std::uint64_t bytes);
   bool (*reset)(std::size_t number);
+  /// For shortages (api/shortage.h): who is to be asked for an arena, if anyone; whether it refuses
+  /// so large a block by itself.
+  bool (*handler)(carrel_arena* arena, carrel_shortage_handler& handler, void*& context);
+  bool (*refuses)(carrel_arena* arena, std::size_t size);
+  const void* set;  // where the pointer to all of them is, for who reads from outside
 };
 
 /// Null until the first arena is created.

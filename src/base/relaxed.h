@@ -21,6 +21,10 @@ class Relaxed {
     value_.store(value, std::memory_order_relaxed);
     return *this;
   }
+  /// Sets it to `value` if it is `expected`, in one step; of threads that try it at once one wins.
+  bool change(T expected, T value) {
+    return value_.compare_exchange_strong(expected, value, std::memory_order_relaxed);
+  }
   Relaxed& operator=(const Relaxed& other) { return *this = static_cast<T>(other); }
 
   T operator->() const { return *this; }

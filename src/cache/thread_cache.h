@@ -21,6 +21,7 @@
 #include <cstring>
 
 #include "base/probe.h"
+#include "cache/kept_spans.h"
 #include "cache/quarantine.h"
 #include "slab/shards.h"
 
@@ -89,6 +90,7 @@ struct ThreadCache {
   std::size_t given_bytes = 0;         // back to the shards since the purger was last told
   void** top_at_trim[kCacheBinCount] = {};
   Miss last_miss[kCacheBinCount] = {};
+  KeptSpans kept;       // of large blocks
   RandomSource random;  // a hardened build's
   // Which block is to be placed between guard pages: see count_ready().
   std::int64_t blocks_until_guarded = 0;

@@ -28,7 +28,7 @@ class ThreadRegistry {
     cache->shard = next_shard_++ % shard_count;
     cache->own_group_mask = 0xFFu & ~group_bit(cache->shard);
     caches_.push_front(cache);
-    ++count_;
+    count_ = count_ + 1;
     return cache;
   }
 
@@ -37,12 +37,12 @@ class ThreadRegistry {
     {
       LockGuard guard(lock_);
       caches_.remove(cache);
-      --count_;
+      count_ = count_ - 1;
     }
     metadata_.release(cache, sizeof(ThreadCache));
   }
 
-  /// Calls visit(const ThreadCache&) for each; the caches' owners go on using them.
+  /// Calls visit(ThreadCache&) for each, one caller at a time; the caches' owners go on using them.
   template <class Visit>
   void for_each(Visit visit) {
     LockGuard guard(lock_);
@@ -51,20 +51,25 @@ class ThreadRegistry {
     }
   }
 
-  std::size_t count() {
+  /// Calls act() while no other thread is in for_each().
+  template <class Act>
+  void alone(Act act) {
     LockGuard guard(lock_);
-    return count_;
+    act();
   }
+
+  std::size_t count() const { return count_; }
 
   void lock() { lock_.lock(); }
   void unlock() { lock_.unlock(); }
   void reset_after_fork() { lock_.reset_after_fork(); }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   MetadataArena<Os>& metadata_;
   Mutex<Os> lock_;  // guards everything below
   IntrusiveList<ThreadCache> caches_;
-  std::size_t count_ = 0;
+  Relaxed<std::size_t> count_ = 0;
   std::uint32_t next_shard_ = 0;
 };
 

@@ -49,6 +49,7 @@ class Arena {
       limit_bytes_ = kNoLimit;
       peak_bytes_ = 0;
       allocations_ = 0;
+      handler_ = nullptr;
     }
     return true;
   }
@@ -210,6 +211,22 @@ class Arena {
     return !in_use_ || size > kMaxRequestBytes || !may_take(align_up(least, kGranuleBytes));
   }
 
+  /// Whom to tell before a request of this arena fails; null for nobody. False for one that is
+  /// destroyed.
+  using Handler = void (*)();
+  bool set_handler(Handler function, void* context) {
+    LockGuard guard(lock_);
+    if (!in_use_) return false;
+    handler_ = function;
+    handler_context_ = context;
+    return true;
+  }
+  Handler handler(void*& context) {
+    LockGuard guard(lock_);
+    context = handler_context_;
+    return handler_;
+  }
+
   /// False for one that is destroyed.
   bool totals(ArenaTotals& totals) {
     LockGuard guard(lock_);
@@ -227,6 +244,7 @@ class Arena {
   void reset_after_fork() { lock_.reset_after_fork(); }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   struct Bin {
     IntrusiveList<Span> open;  // slabs with a free slot
     IntrusiveList<Span> full;
@@ -406,6 +424,8 @@ class Arena {
   std::size_t peak_bytes_ = 0;
   std::size_t limit_bytes_ = kNoLimit;
   std::uint64_t allocations_ = 0;
+  Handler handler_ = nullptr;
+  void* handler_context_ = nullptr;
 };
 
 }  // namespace carrel::core

@@ -141,6 +141,7 @@ class ArenaSet {
   }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   Arena<Os>* make() {
     if (table_ == nullptr) {
       // Untouched pages cost nothing.

@@ -29,7 +29,7 @@ class GuardedLarge : public LargeBlocks<Os> {
   void initialize(std::uint64_t secret) { secret_ = secret; }
 
   /// Null when memory is exhausted. `size` is at least 1, `alignment` a power of two.
-  void* allocate(std::size_t size, std::size_t alignment, bool zero, std::uint32_t = 0) {
+  void* allocate(std::size_t size, std::size_t alignment, bool zero) {
     if (size > kMaxRequestBytes || alignment > kMaxRequestBytes) return nullptr;
     const std::size_t bytes = align_up(size, Os::page_bytes());
     const std::size_t align = alignment <= kGranuleBytes ? 1 : alignment >> kGranuleShift;
@@ -63,8 +63,8 @@ class GuardedLarge : public LargeBlocks<Os> {
   }
 
   /// `block` is one of ours and points to a granule's start.
-  void free(void* block, std::uint32_t = 0) {
-    Span* span = this->claim_counted(block);
+  void free(void* block) {
+    Span* span = claim_counted(block);
     check_canary(span);
     put_away(span);
   }
@@ -111,7 +111,7 @@ class GuardedLarge : public LargeBlocks<Os> {
     moved_.fetch_add(1, std::memory_order_relaxed);
     clear_beyond(span, size_of(old), old->large_bytes);  // the old canary came along
     set_size(span, size);
-    put_away(this->claim_counted(block));
+    put_away(claim_counted(block));
     return target;
   }
 
@@ -147,6 +147,17 @@ class GuardedLarge : public LargeBlocks<Os> {
   static constexpr std::size_t kMaxLead = 4;
   /// Larger blocks would keep too much address space.
   static constexpr std::size_t kMostFencedBytes = 64 * kMiB;
+
+  /// Takes a live block out of the program's hands.
+  Span* claim_counted(void* block) {
+    if (CARREL_UNLIKELY(map_.exchange_class(map_.index_of(block), kNotOurs) != kLargeBlock)) {
+      Report<Os>::double_free(block);  // another thread was quicker
+    }
+    Span* span = map_.span_of(block);
+    if (span->moved_pages) moved_.fetch_sub(1, std::memory_order_relaxed);
+    this->count_out(span->large_bytes);
+    return span;
+  }
 
   /// Different from call to call and from run to run. Not a cipher.
   std::uint64_t random_turn() {

@@ -125,7 +125,7 @@ void* Heap<C, Os, Tls>::allocate_class_slow(
     std::uint8_t id, std::size_t size, std::size_t alignment) requires(C.hardening.check_frees) {
   void* sample = sample_guarded(id, size, alignment);
   if (sample != nullptr) return sample;
-  void* block = take_slot(id);
+  void* block = take_slot(id, size);
   return block == nullptr ? nullptr : guard_.hand_out_loose(map_, block, id, size);
 }
 

@@ -17,9 +17,10 @@
 // The fast paths take no lock, make no atomic read-modify-write and write to no user
 // memory. `Tls` is what the process gives: the calling thread's cache (cache(), set_cache() for its
 // own, use_cache() for another in its place, may_attach()), the heap itself (heap()), the options
-// (read_options()), and what is done once around the moment when the heap becomes usable
-// (before_ready() must not allocate, after_ready() may). All functions may be called from any
-// thread; exhaustion is a null pointer, turned into errno in api/.
+// (read_options()), whether to try again what would fail (try_again(), outside of locks), and what
+// is done once around the moment when the heap becomes usable (before_ready() must not allocate,
+// after_ready() may). All functions may be called from any thread; exhaustion is a null pointer,
+// turned into errno in api/.
 #pragma once
 
 #include "cache/thread_registry.h"
@@ -92,7 +93,7 @@ class Heap {
         shards_(context_),
         keeper_(shards_, metadata_, limits_),
         registry_(metadata_),
-        spans_(pool_),
+        spans_(map_, pool_, registry_),
         slots_(map_, pool_, metadata_),
         large_(map_, pool_, spans_),
         purger_(context_, shards_, spans_, options_) {}
@@ -161,50 +162,12 @@ class Heap {
 
   /// Resizes a block, keeping its contents; null leaves the old block as it was. The
   /// block keeps the alignment it was allocated with, if that is handed in again.
-  void* reallocate(void* block, std::size_t size, std::size_t alignment) {
-    if (block == nullptr) return aligned_allocate(alignment, size);
-    if constexpr (kHard.check_frees) {
-      const std::uint8_t id = plain_class(map_.class_of(block));
-      if (id == kArenaBlock) return arena_hooks()->reallocate(block, size, alignment);
-      return resize_guarded(block, id, size) ? block : move_block(block, id, size, alignment);
-    }
+  CARREL_INLINE void* reallocate(void* block, std::size_t size, std::size_t alignment) {
     const std::uint8_t id = plain_class(map_.class_of(block));
-    if (CARREL_LIKELY(id - 1u < kClassCount)) {
-      if (size <= kClasses[id].slot_bytes && size > kClasses[id].slot_bytes / 2) return block;
-    } else if (id == kLargeBlock) {
-      if (resize_large(block, size)) return block;
-    } else {
-      if (id == kArenaBlock) return arena_hooks()->reallocate(block, size, alignment);
-      if (id != kSampledBlock) report_misuse(block);
-      const std::size_t bytes = usable_size(block);
-      if (size <= bytes && size > bytes / 2) return block;
+    if constexpr (!kHard.check_frees) {
+      if (CARREL_LIKELY(id - 1u < kClassCount) && fits(size, kClasses[id].slot_bytes)) return block;
     }
-    return move_block(block, id, size, alignment);
-  }
-
-  /// Whether a block can stay where it is, shorter, for want of memory to move it.
-  bool stays(void* block, std::uint8_t id, std::size_t size) {
-    if constexpr (kHard.check_frees) return shrink_guarded(block, id, size);
-    return true;
-  }
-
-  /// The rest of reallocate.
-  CARREL_INLINE void* move_block(void* block, std::uint8_t id, std::size_t size,
-                                 std::size_t alignment) {
-    const std::size_t old_bytes = usable_size(block);
-    if (id == kLargeBlock && size > old_bytes) {
-      forget_large(block);  // if it stays after all, out of the profile
-      void* moved = large_.grow_by_moving(block, size, alignment);
-      if (moved != nullptr) {
-        count_large(moved, size);
-        return moved;
-      }
-    }
-    void* target = aligned_allocate(alignment, size);
-    if (target == nullptr) return size <= old_bytes && stays(block, id, size) ? block : nullptr;
-    memcpy(target, block, size < old_bytes ? size : old_bytes);
-    free(block);
-    return target;
+    return reallocate_slow(block, id, size, alignment);
   }
 
   /// Bytes that may be used in a live block.
@@ -268,6 +231,7 @@ class Heap {
     purger_.keep_time();
     flush(*cache);
     const std::size_t given_bytes = cache->given_bytes;
+    spans_.leave(*cache);
     registry_.detach(cache);
     purger_.note_given(given_bytes, C.purge_start_bytes);
     purger_.poll();
@@ -339,6 +303,7 @@ class Heap {
   const SpanCache<Os>& spans() const { return spans_; }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   enum State : std::uint32_t { kUntouched, kBusy, kReady };
 
   static void* plain_slow(std::size_t size) { return Tls::heap().allocate_slow(size); }
@@ -347,6 +312,7 @@ class Heap {
   CARREL_NOINLINE void* allocate_missed(std::size_t size);
   CARREL_NOINLINE void free_missed(void* block);
   void push_slow(void* block, std::uint8_t value);
+  void free_large(void* block);
   CARREL_NOINLINE ThreadCache* attach_thread();
   CARREL_NOINLINE void* allocate_large(std::size_t size, std::size_t alignment, bool zero);
   CARREL_COLD bool initialize_now();
@@ -354,11 +320,24 @@ class Heap {
   bool prepare_parts();
   void read_options();
   void* take_uncached(std::uint8_t size_class);
-  void* take_slot(std::uint8_t size_class);
+  void* take_slot(std::uint8_t size_class, std::size_t size);
+  void* take_slot_once(std::uint8_t size_class);
+  CARREL_COLD void* take_slot_again(std::uint8_t size_class, std::size_t size);
+  void* take_large(std::size_t size, std::size_t alignment, bool zero, ThreadCache& cache);
   void flush(ThreadCache& cache);
   void reclaim();
   void release_empty();
   void keep_house(ThreadCache& cache);
+
+  /// Whether a block of so many bytes may stay where it is: it is not more than twice what is
+  /// needed.
+  static constexpr bool fits(std::size_t size, std::size_t bytes) {
+    return size <= bytes && (size > bytes / 2 || bytes == kSlotAlignment);
+  }
+  CARREL_NOINLINE void* reallocate_slow(void* block, std::uint8_t id, std::size_t size,
+                                        std::size_t alignment);
+  void* move_block(void* block, std::uint8_t id, std::size_t old_bytes, std::size_t size,
+                   std::size_t alignment);
 
   // Sampling, in heap/sampled_heap.h.
   CARREL_NOINLINE void* allocate_counted(ThreadCache& stand_in, std::size_t size);
@@ -392,6 +371,9 @@ class Heap {
   void check_large(const void* block) const {
     if (CARREL_UNLIKELY(address_of(block) % kGranuleBytes != 0)) {
       Report<Os>::interior_pointer(block);
+    }
+    if constexpr (!kHard.guard_large) {
+      if (CARREL_UNLIKELY(!large_.is_live(block))) Report<Os>::double_free(block);
     }
   }
   [[noreturn]] CARREL_COLD void report_misuse(const void* pointer);

@@ -25,15 +25,32 @@ void* Heap<C, Os, Tls>::allocate_missed(std::size_t size) {
     void* sample = sample_guarded(id, size, kSlotAlignment);
     if (CARREL_UNLIKELY(sample != nullptr)) return sample;
   }
-  void* block = take_slot(id);
+  void* block = take_slot(id, size);
   if constexpr (kHard.check_frees) {
     if (block != nullptr) guard_.hand_out(map_, block, id, size);
   }
   return block;
 }
 
+/// `size` is for who is told that it cannot be had.
 template <Config C, OsLayer Os, class Tls>
-CARREL_INLINE void* Heap<C, Os, Tls>::take_slot(std::uint8_t id) {
+CARREL_INLINE void* Heap<C, Os, Tls>::take_slot(std::uint8_t id, std::size_t size) {
+  void* block = take_slot_once(id);
+  return CARREL_LIKELY(block != nullptr) ? block : take_slot_again(id, size);
+}
+
+template <Config C, OsLayer Os, class Tls>
+void* Heap<C, Os, Tls>::take_slot_again(std::uint8_t id, std::size_t size) {
+  void* block = nullptr;
+  for (std::uint32_t attempt = 1; block == nullptr && Tls::try_again(size, kSlotAlignment, attempt);
+       ++attempt) {
+    block = take_slot_once(id);
+  }
+  return block;
+}
+
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void* Heap<C, Os, Tls>::take_slot_once(std::uint8_t id) {
   ThreadCache* cache = own_cache();
   if (CARREL_UNLIKELY(!cache->attached)) {
     cache = attach_thread();
@@ -73,9 +90,7 @@ void Heap<C, Os, Tls>::free_missed(void* block) {
   if (value == kLargeBlock) {
     check_large(block);
     forget_large(block);
-    purger_.keep_time();  // what is released is stamped with it
-    large_.free(block, own_cache()->shard);
-    purger_.poll();
+    free_large(block);
     return;
   }
   if constexpr (kHard.check_frees) guard_.report_misaligned(map_, block, plain_class(value));
@@ -94,6 +109,20 @@ CARREL_INLINE void Heap<C, Os, Tls>::push_slow(void* block, std::uint8_t value) 
   }
   keep_house(*cache);
   keeper_.push_full(*cache, value, block);
+}
+
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void Heap<C, Os, Tls>::free_large(void* block) {
+  if constexpr (!kHard.guard_large) {
+    ThreadCache& cache = *own_cache();
+    if (large_.free_and_keep(block, cache)) {
+      if (cache.kept.many_pushed()) purger_.poll();
+      return;
+    }
+  }
+  purger_.keep_time();  // what is released is stamped with it
+  large_.free(block);
+  purger_.poll();
 }
 
 /// Null for a thread that is on its way out, and when memory is exhausted: such a thread
@@ -115,17 +144,76 @@ ThreadCache* Heap<C, Os, Tls>::attach_thread() {
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_large(std::size_t size, std::size_t alignment, bool zero) {
   if (!initialize()) return nullptr;
+  if (CARREL_UNLIKELY(!own_cache()->attached)) attach_thread();  // where spans are kept
   ThreadCache& cache = *own_cache();
   if (CARREL_UNLIKELY(pool_.over_soft_limit())) relieve(cache);
-  void* block = large_.allocate(size, alignment, zero, cache.shard);
-  if (CARREL_UNLIKELY(block == nullptr && size <= kMaxRequestBytes)) {
-    reclaim();
-    block = large_.allocate(size, alignment, zero, cache.shard);
+  void* block = take_large(size, alignment, zero, cache);
+  for (std::uint32_t attempt = 1;
+       CARREL_UNLIKELY(block == nullptr) && size <= kMaxRequestBytes &&
+       alignment <= kMaxRequestBytes && Tls::try_again(size, alignment, attempt);
+       ++attempt) {
+    block = take_large(size, alignment, zero, cache);
   }
   CARREL_PROBE("large", block, size);
   if constexpr (kHard.guarded_slots != 0) watch_faults();
   if (CARREL_LIKELY(block != nullptr)) count_large(block, size);
   return block;
+}
+
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void* Heap<C, Os, Tls>::take_large(std::size_t size, std::size_t alignment, bool zero,
+                                                 ThreadCache& cache) {
+  void* block = nullptr;
+  if constexpr (!kHard.guard_large) {
+    if (alignment <= kGranuleBytes) block = large_.reuse(size, zero, cache);
+    if (block != nullptr) return block;
+  }
+  block = large_.allocate(size, alignment, zero);
+  if (CARREL_LIKELY(block != nullptr) || size > kMaxRequestBytes) return block;
+  reclaim();
+  return large_.allocate(size, alignment, zero);
+}
+
+/// reallocate, for all that is no slot into which the new size fits. `id` is the block's class.
+template <Config C, OsLayer Os, class Tls>
+void* Heap<C, Os, Tls>::reallocate_slow(void* block, std::uint8_t id, std::size_t size,
+                                        std::size_t alignment) {
+  if (block == nullptr) return aligned_allocate(alignment, size);
+  if (id == kArenaBlock) return arena_hooks()->reallocate(block, size, alignment);
+  if constexpr (kHard.check_frees) {
+    if (resize_guarded(block, id, size)) return block;
+    return move_block(block, id, usable_size(block), size, alignment);
+  }
+  if (CARREL_LIKELY(id - 1u < kClassCount)) {
+    return move_block(block, id, kClasses[id].slot_bytes, size, alignment);
+  }
+  if (id == kLargeBlock && resize_large(block, size)) return block;
+  const std::size_t bytes = usable_size(block);
+  if (id == kSampledBlock && fits(size, bytes)) return block;
+  return move_block(block, id, bytes, size, alignment);
+}
+
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void* Heap<C, Os, Tls>::move_block(void* block, std::uint8_t id,
+                                                 std::size_t old_bytes, std::size_t size,
+                                                 std::size_t alignment) {
+  if (id == kLargeBlock && size > old_bytes) {
+    forget_large(block);  // if it stays after all, out of the profile
+    void* moved = large_.grow_by_moving(block, size, alignment);
+    if (moved != nullptr) {
+      count_large(moved, size);
+      return moved;
+    }
+  }
+  void* target = aligned_allocate(alignment, size);
+  if (target == nullptr) {  // a block that shrinks stays, where it can be told so
+    if (size > old_bytes) return nullptr;
+    if constexpr (kHard.check_frees) return shrink_guarded(block, id, size) ? block : nullptr;
+    return block;
+  }
+  memcpy(target, block, size < old_bytes ? size : old_bytes);
+  free(block);
+  return target;
 }
 
 template <Config C, OsLayer Os, class Tls>
@@ -206,14 +294,11 @@ void Heap<C, Os, Tls>::report_misuse(const void* pointer) {
       const Span* span = map_.granule(at).span;
       if (span == nullptr || span->state == SpanState::kUnused) continue;
       if (span->first > index || index - span->first >= span->count) continue;
-      if (span->state == SpanState::kFree || span->state == SpanState::kPurging) {
+      if (span->state == SpanState::kFree || span->state == SpanState::kPurging ||
+          span->state == SpanState::kKept) {
         Report<Os>::double_free(pointer);
       }
       if (span->state == SpanState::kLarge) {
-        // One that is kept for the next block, or its middle.
-        if (!kHard.guard_large && map_.class_at(span->first) == kNotOurs) {
-          Report<Os>::double_free(pointer);
-        }
         Report<Os>::interior_pointer(pointer);
       }
       break;
@@ -313,7 +398,6 @@ void Heap<C, Os, Tls>::before_fork() {
     pool_.purging().unlock();
   }
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.lock(); });
-  spans_.lock();
   pool_.lock();
   metadata_.lock();
 }
@@ -322,7 +406,6 @@ template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::after_fork_in_parent() {
   metadata_.unlock();
   pool_.unlock();
-  spans_.unlock();
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.unlock(); });
   const ArenaHooks* arenas = arena_hooks();
   const ProfileHooks* profile = profile_hooks();
@@ -338,7 +421,6 @@ void Heap<C, Os, Tls>::after_fork_in_child() {
   metadata_.reset_after_fork();
   pool_.reset_after_fork();
   if constexpr (kHard.guarded_slots != 0) slots_.reset_after_fork();
-  spans_.reset_after_fork();
   if (const ArenaHooks* arenas = arena_hooks()) arenas->after_fork(true);
   if (const ProfileHooks* profile = profile_hooks()) profile->after_fork(true);
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.reset_after_fork(); });

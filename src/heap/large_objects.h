@@ -1,10 +1,10 @@
 // Large blocks: more than 32 KiB, or aligned beyond that; each is a span of its own.
 //
 // Basic design: a block is the first bytes of its span, rounded up to pages. Spans of up to 1 MiB
-// are taken from those that were just freed (heap/span_cache.h), if there are. A block grows in
-// place where free memory follows, else its pages are moved to a longer span by the page
-// tables. Memory known to be zero is not cleared for calloc. Thread-safe: a live block's
-// span belongs to the block's owner, the rest is behind the span pool's lock.
+// are taken from those that the thread just freed (heap/span_cache.h), if there are. A block grows
+// in place where free memory follows, else its pages are moved to a longer span by the page tables.
+// Memory known to be zero is not cleared for calloc. Thread-safe: a live block's span belongs to
+// the block's owner, the rest is behind the span pool's lock.
 //
 // A hardened build has large objects of its own, in heap/guarded_large.h.
 #pragma once
@@ -25,6 +25,7 @@ class LargeBlocks {
   std::size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  protected:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   /// Below this, copying is as fast as three calls to the system.
   static constexpr std::size_t kMoveBytes = 256 * kKiB;
   static constexpr std::size_t kPageTableBytes = 2 * kMiB;
@@ -47,22 +48,6 @@ class LargeBlocks {
     bytes_.fetch_sub(bytes, std::memory_order_relaxed);
   }
 
-  /// Takes a live block out of the program's hands.
-  Span* claim(void* block) {
-    if (CARREL_UNLIKELY(map_.exchange_class(map_.index_of(block), kNotOurs) != kLargeBlock)) {
-      Report<Os>::double_free(block);  // another thread was quicker
-    }
-    Span* span = map_.span_of(block);
-    if (span->moved_pages) moved_.fetch_sub(1, std::memory_order_relaxed);
-    return span;
-  }
-
-  Span* claim_counted(void* block) {
-    Span* span = claim(block);
-    count_out(span->large_bytes);
-    return span;
-  }
-
   PageMap<Os>& map_;
   SpanPool<Os>& pool_;
   std::atomic<std::size_t> count_{0};  // statistics
@@ -79,44 +64,60 @@ class LargeObjects : public LargeBlocks<Os> {
   constexpr LargeObjects(PageMap<Os>& map, SpanPool<Os>& pool, SpanCache<Os>& spans)
       : Base(map, pool), spans_(spans) {}
 
+  /// A block in a span that the thread kept, or null. `size` is at least 1, `cache` the thread's.
+  void* reuse(std::size_t size, bool zero, ThreadCache& cache) {
+    if (size > SpanCache<Os>::kMostBytes) return nullptr;
+    Span* span = spans_.take(cache, (size + kGranuleBytes - 1) >> kGranuleShift);
+    if (span == nullptr) return nullptr;
+    const std::size_t bytes = align_up(size, Os::page_bytes());
+    span->large_bytes = bytes;
+    cache.kept.count(1, bytes);
+    char* block = map_.address(span->first);
+    if (zero || hardening_of<Os>().zero_freed) memset(block, 0, bytes);
+    return block;
+  }
+
   /// Null when memory is exhausted. `size` is at least 1, `alignment` a power of two.
-  void* allocate(std::size_t size, std::size_t alignment, bool zero, std::uint32_t shard) {
+  void* allocate(std::size_t size, std::size_t alignment, bool zero) {
     if (size > kMaxRequestBytes || alignment > kMaxRequestBytes) return nullptr;
     const std::size_t bytes = align_up(size, Os::page_bytes());
     const std::size_t granules = (bytes + kGranuleBytes - 1) >> kGranuleShift;
     const std::size_t align = alignment <= kGranuleBytes ? 1 : alignment >> kGranuleShift;
     if (granules + align > map_.window_granules()) return nullptr;
-    const bool clear = zero || hardening_of<Os>().zero_freed;
-    const bool passes = align == 1 && spans_.serves(granules);
-    Span* span = passes ? spans_.take(shard, granules, bytes) : nullptr;
-    if (!passes) this->count_in(bytes);
-    if (span != nullptr) {
-      if (clear) memset(map_.address(span->first), 0, bytes);
-    } else {
-      // Who asks for zeros often means a table that is filled here and there.
-      span = pool_.allocate(static_cast<std::uint32_t>(granules), static_cast<std::uint32_t>(align),
-                            SpanState::kLarge, zero ? Density::kSparse : Density::kDense);
-      if (span == nullptr) {
-        this->count_out(bytes);
-        return nullptr;
-      }
-      if (clear) pool_.zero(span, bytes);
-    }
+    // Who asks for zeros often means a table that is filled here and there.
+    Span* span =
+        pool_.allocate(static_cast<std::uint32_t>(granules), static_cast<std::uint32_t>(align),
+                       SpanState::kLarge, zero ? Density::kSparse : Density::kDense);
+    if (span == nullptr) return nullptr;
+    if (zero || hardening_of<Os>().zero_freed) pool_.zero(span, bytes);
     span->large_bytes = bytes;
     map_.set_class(span->first, kLargeBlock);
+    this->count_in(bytes);
     return map_.address(span->first);
   }
 
-  /// `block` is one of ours and points to a granule's start.
-  void free(void* block, std::uint32_t shard) {
-    Span* span = this->claim(block);
-    if (!spans_.serves(span->count)) {
-      this->count_out(span->large_bytes);
-    } else if (spans_.keep(shard, span)) {
-      return;
-    }
+  /// Frees a block, one of ours that points to a granule's start, if the thread can keep its span.
+  bool free_and_keep(void* block, ThreadCache& cache) {
+    const Span* freed = map_.span_of(block);
+    if (!spans_.has_room(cache, freed->count)) return false;
+    if (freed->moved_pages) return false;  // see SpanPool::release
+    Span* span = claim(block);
+    cache.kept.count(-std::size_t{1}, -span->large_bytes);
+    spans_.keep(cache, span);
+    return true;
+  }
+
+  /// Frees a block, one of ours that points to a granule's start, back to the pool.
+  void free(void* block) {
+    Span* span = claim(block);
+    this->count_out(span->large_bytes);
+    map_.set_class(span->first, kNotOurs);
     pool_.release(span);
   }
+
+  /// Whether a block that the class map calls large, and that points to a granule's start, is live:
+  /// otherwise it was freed, and its span is kept.
+  bool is_live(const void* block) const { return map_.span_of(block)->state == SpanState::kLarge; }
 
   std::size_t count() const { return Base::count() + spans_.blocks(); }
   std::size_t bytes() const { return Base::bytes() + spans_.bytes(); }
@@ -144,21 +145,34 @@ class LargeObjects : public LargeBlocks<Os> {
     if (!this->worth_moving(old)) return nullptr;
     // Whole page tables move at once.
     if (alignment < Base::kPageTableBytes) alignment = Base::kPageTableBytes;
-    void* target = allocate(size, alignment, false, 0);
+    void* target = allocate(size, alignment, false);
     if (target == nullptr) return nullptr;
     if (!Os::move_pages(block, target, old->large_bytes)) {
-      free(target, 0);
+      free(target);
       return nullptr;
     }
     map_.span_of(target)->moved_pages = true;
     moved_.fetch_add(1, std::memory_order_relaxed);
-    free(block, 0);
+    free(block);
     return target;
   }
 
   static std::size_t size_of(const Span* span) { return span->large_bytes; }
 
  private:
+  /// Takes a live block out of the program's hands. Of threads that free it at once only one
+  /// succeeds, by the span's state; all else that it finds in the span came to it with the block,
+  /// so that the step need not order anything.
+  Span* claim(void* block) {
+    Span* span = map_.span_of(block);
+    if (CARREL_UNLIKELY(!span->state.change(SpanState::kLarge, SpanState::kKept) ||
+                        span->first != map_.index_of(block))) {
+      Report<Os>::double_free(block);  // freed before, or another thread was quicker
+    }
+    if (span->moved_pages) moved_.fetch_sub(1, std::memory_order_relaxed);
+    return span;
+  }
+
   SpanCache<Os>& spans_;
 };
 

@@ -98,6 +98,7 @@ class Profiler {
   }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   static constexpr std::uint32_t kNoArena = 0xFFFFFFFF;
 
   /// While a sample is taken the thread's other requests are not sampled: the unwinder may

@@ -1,172 +1,126 @@
 // Spans of large blocks that were just freed, kept for the next block of the same length.
 //
-// Basic design: a few drawers, to which threads are dealt as they are to shards. A drawer holds a
-// stack of spans for each length up to 1 MiB, and little altogether: a 16th of the heap, at most
-// 2 MiB. So threads that work with blocks of such sizes seldom meet at the span pool's lock, and
-// spans need not be split and merged each time. What a drawer did not need since the last tick goes
-// back to the pool, so that it can serve other lengths, and decays there: while the purger is at
-// work, which too little to give back does not start.
+// Basic design: each thread keeps a few spans of up to 1 MiB (cache/kept_spans.h), and little
+// altogether: 2 MiB at most, and all threads an 8th of the heap. So threads that work with blocks
+// of such sizes take no lock and seldom meet, and spans need not be split and merged each time.
+// What a thread did not need for a tick goes back to the pool, so that it can serve other lengths
+// and threads, and decays there: while the purger is at work, which too little to give back does
+// not start.
 //
-// Thread-safe: each drawer has a lock, of the rank of the slab bins', after all of these. Under it
-// the blocks that pass are counted too, which would cost each two more operations on memory that
-// all threads write. What a drawer holds is out of the program's hands, and dirty.
+// The class map goes on calling such a span a large block's: its bytes for neighbouring blocks,
+// which may be other threads', share cache lines, so they are not written each time. The span's
+// state tells. What is kept is out of the program's hands, and dirty.
+//
+// take() and keep() belong to the thread whose cache is handed in; the rest is thread-safe.
 #pragma once
 
+#include "cache/thread_registry.h"
 #include "mem/span_pool.h"
-#include "slab/size_class.h"
 
 namespace carrel::core {
 
 template <OsLayer Os>
 class SpanCache {
  public:
-  constexpr explicit SpanCache(SpanPool<Os>& pool) : pool_(pool) {}
+  constexpr SpanCache(PageMap<Os>& map, SpanPool<Os>& pool, ThreadRegistry<Os>& registry)
+      : map_(map), pool_(pool), registry_(registry) {}
   SpanCache(const SpanCache&) = delete;
   SpanCache& operator=(const SpanCache&) = delete;
 
-  /// Whether spans of this length pass through here.
-  static bool serves(std::size_t granules) { return granules <= kMaxLength; }
+  /// No larger block's span is kept.
+  static constexpr std::size_t kMostBytes = std::size_t{KeptSpans::kMaxLength} << kGranuleShift;
 
-  /// A span of exactly so many granules, which it serves, or null. Counts a block of so many bytes
-  /// in either case.
-  Span* take(std::uint32_t shard, std::size_t granules, std::size_t bytes) {
-    Drawer& drawer = drawer_of(shard);
-    LockGuard guard(drawer.lock);
-    drawer.count(1, bytes);
-    return drawer.pop(granules);
+  /// A large block's span of exactly so many granules, of at most that, or null.
+  Span* take(ThreadCache& cache, std::size_t granules) {
+    Span* span = cache.kept.pop(granules);
+    if (span != nullptr) span->state = SpanState::kLarge;
+    return span;
   }
 
-  /// False: there is no room, and the span, of a length that it serves, remains the caller's. The
-  /// block is no longer counted in either case.
-  bool keep(std::uint32_t shard, Span* span) {
-    Drawer& drawer = drawer_of(shard);
-    std::size_t most = pool_.added_granules() / kHeapShare;
-    if (most > kMostGranules) most = kMostGranules;
-    LockGuard guard(drawer.lock);
-    drawer.count(-std::size_t{1}, -span->large_bytes);
-    if (span->moved_pages) return false;
-    const std::size_t held = drawer.granules.load(std::memory_order_relaxed);
-    if (held + span->count > most) return false;
-    drawer.push(span);
-    return true;
+  /// Whether keep() may be called with a span of this length.
+  bool has_room(ThreadCache& cache, std::size_t granules) const {
+    return cache.attached && granules <= KeptSpans::kMaxLength &&
+           cache.kept.granules() + granules <= room() && cache.kept.has_place(granules);
   }
+  /// Keeps a span in state kKept.
+  void keep(ThreadCache& cache, Span* span) { cache.kept.push(span); }
 
-  /// Gives back what nobody needed since the last call. Returns the granules.
-  std::size_t release_idle() {
-    return release([](Stack& stack) {
-      const std::uint32_t idle = stack.least;
-      stack.least = stack.depth - idle;
-      return idle;
-    });
-  }
-
+  /// Gives back to the pool what nobody needed since the last call. Returns the granules.
+  std::size_t release_idle() { return release(false); }
   /// Gives everything back.
-  std::size_t release_all() {
-    return release([](Stack& stack) {
-      stack.least = 0;
-      return stack.depth;
-    });
+  std::size_t release_all() { return release(true); }
+
+  /// A thread's cache is about to go: gives its spans back, and remembers its numbers.
+  void leave(ThreadCache& cache) {
+    registry_.alone([&] { cache.kept.take(true, [this](Span* span) { release(span); }); });
+    gone_blocks_.fetch_add(cache.kept.blocks, std::memory_order_relaxed);
+    gone_bytes_.fetch_add(cache.kept.bytes, std::memory_order_relaxed);
+    cache.kept.blocks = 0;
+    cache.kept.bytes = 0;
   }
 
-  /// What is kept now. Exact only while nobody uses it.
+  /// What is kept now. Exact only while nobody uses it, as are the two below.
   std::size_t granules() const {
-    std::size_t sum = 0;
-    for (const Drawer& drawer : drawers_) sum += drawer.granules.load(std::memory_order_relaxed);
-    return sum;
+    return sum([](const KeptSpans& kept) { return kept.granules(); });
   }
-
-  /// Blocks that took a span here, less those that gave one back; and their bytes. A block may
-  /// come and go by different drawers, so that only the sums, which wrap around, mean anything.
+  /// Blocks and bytes that came from here less those that came to here, which wraps around.
   std::size_t blocks() const {
-    std::size_t sum = 0;
-    for (const Drawer& drawer : drawers_) sum += drawer.blocks.load(std::memory_order_relaxed);
-    return sum;
+    return gone_blocks_.load(std::memory_order_relaxed) +
+           sum([](const KeptSpans& kept) -> std::size_t { return kept.blocks; });
   }
   std::size_t bytes() const {
-    std::size_t sum = 0;
-    for (const Drawer& drawer : drawers_) sum += drawer.bytes.load(std::memory_order_relaxed);
-    return sum;
-  }
-
-  void lock() {
-    for (Drawer& drawer : drawers_) drawer.lock.lock();
-  }
-  void unlock() {
-    for (Drawer& drawer : drawers_) drawer.lock.unlock();
-  }
-  void reset_after_fork() {
-    for (Drawer& drawer : drawers_) drawer.lock.reset_after_fork();
+    return gone_bytes_.load(std::memory_order_relaxed) +
+           sum([](const KeptSpans& kept) -> std::size_t { return kept.bytes; });
   }
 
  private:
-  static constexpr std::uint32_t kDrawers = 16;
-  static constexpr std::uint32_t kMaxLength = 1 * kMiB >> kGranuleShift;
-  static constexpr std::size_t kMostGranules = 2 * kMiB >> kGranuleShift;
-  static constexpr std::size_t kHeapShare = 16;
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
+  static constexpr std::size_t kMostGranules = 3 * kMiB >> kGranuleShift;
+  static constexpr std::size_t kHeapShare = 4;
+  static constexpr std::size_t kFewestThreads = 2;  // what a lone thread's share is reckoned by
+  // However small the heap: a span or a few for each of the first threads.
+  static constexpr std::size_t kLeastGranules = 4;
+  static constexpr std::size_t kLeastOfAll = 64;
 
-  /// Spans of one length, linked by `next`.
-  struct Stack {
-    Span* top = nullptr;
-    std::uint32_t depth = 0;
-    std::uint32_t least = 0;  // depth since the last tick
-  };
+  /// How many granules one thread may keep.
+  std::size_t room() const {
+    std::size_t threads = registry_.count();
+    if (threads < kFewestThreads) threads = kFewestThreads;
+    const std::size_t most = pool_.added_granules() / (kHeapShare * threads);
+    if (most > kMostGranules) return kMostGranules;
+    if (most >= kLeastGranules) return most;
+    const std::size_t least = kLeastOfAll / threads;
+    return least < kLeastGranules ? least : kLeastGranules;
+  }
 
-  struct alignas(kCacheLineBytes) Drawer {
-    Mutex<Os> lock;
-    // Written under the lock; statistics read them without it.
-    std::atomic<std::uint32_t> granules{0};
-    std::atomic<std::size_t> blocks{0};
-    std::atomic<std::size_t> bytes{0};
-    Stack stacks[kMaxLength];
+  void release(Span* span) {
+    map_.set_class(span->first, kNotOurs);
+    pool_.release(span);
+  }
 
-    Span* pop(std::size_t length) {
-      Stack& stack = stacks[length - 1];
-      Span* span = stack.top;
-      if (span == nullptr) return nullptr;
-      stack.top = span->next;
-      if (--stack.depth < stack.least) stack.least = stack.depth;
-      add(-span->count);
-      span->next = nullptr;
-      return span;
-    }
-    void push(Span* span) {
-      Stack& stack = stacks[span->count - 1];
-      span->next = stack.top;
-      stack.top = span;
-      ++stack.depth;
-      add(span->count);
-    }
-    void add(std::uint32_t count) {
-      granules.store(granules.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
-    }
-    void count(std::size_t more_blocks, std::size_t more_bytes) {
-      blocks.store(blocks.load(std::memory_order_relaxed) + more_blocks, std::memory_order_relaxed);
-      bytes.store(bytes.load(std::memory_order_relaxed) + more_bytes, std::memory_order_relaxed);
-    }
-  };
-
-  Drawer& drawer_of(std::uint32_t shard) { return drawers_[shard % kDrawers]; }
-
-  /// Gives back how_many(stack) spans of each stack, under the drawer's lock: a fork in between
-  /// would lose them to the child.
-  template <class HowMany>
-  std::size_t release(HowMany how_many) {
+  std::size_t release(bool all) {
     std::size_t released = 0;
-    for (Drawer& drawer : drawers_) {
-      if (drawer.granules.load(std::memory_order_relaxed) == 0) continue;
-      LockGuard guard(drawer.lock);
-      for (std::uint32_t length = 1; length <= kMaxLength; ++length) {
-        for (std::uint32_t left = how_many(drawer.stacks[length - 1]); left > 0; --left) {
-          released += length;
-          pool_.release(drawer.pop(length));
-        }
-      }
-    }
+    registry_.for_each([&](ThreadCache& cache) {
+      cache.kept.take(all, [&](Span* span) {
+        released += span->count;
+        release(span);
+      });
+    });
     return released;
   }
 
+  template <class Part>
+  std::size_t sum(Part part) const {
+    std::size_t total = 0;
+    registry_.for_each([&](const ThreadCache& cache) { total += part(cache.kept); });
+    return total;
+  }
+
+  PageMap<Os>& map_;
   SpanPool<Os>& pool_;
-  Drawer drawers_[kDrawers];
+  ThreadRegistry<Os>& registry_;
+  std::atomic<std::size_t> gone_blocks_{0};  // of threads that are gone
+  std::atomic<std::size_t> gone_bytes_{0};
 };
 
 }  // namespace carrel::core

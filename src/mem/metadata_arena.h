@@ -64,6 +64,7 @@ class MetadataArena {
   static constexpr std::size_t kMaxRecordBytes = 8 * kKiB;
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   struct FreeRecord {
     FreeRecord* next;
   };

@@ -305,6 +305,7 @@ class PageMap {
     return true;
   }
 
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   std::uintptr_t base_ = 0;
   std::atomic<std::size_t> granule_count_{0};
   std::atomic<std::uint8_t>* class_map_ = nullptr;

@@ -26,6 +26,7 @@ enum class SpanState : std::uint8_t {
   kFree,     // in the span pool
   kPurging,  // taken out of the pool while its pages are given back
   kLarge,    // one large block
+  kKept,     // one that was freed, kept for the next: see heap/span_cache.h
   kSlab,     // slots of one size class
 };
 

@@ -15,6 +15,7 @@
 #include "base/probe.h"
 #include "base/report.h"
 #include "mem/free_spans.h"
+#include "mem/huge_pages.h"
 #include "mem/metadata_arena.h"
 #include "mem/page_map.h"
 #include "mem/pool_limits.h"
@@ -31,7 +32,7 @@ template <OsLayer Os>
 class SpanPool {
  public:
   constexpr SpanPool(PageMap<Os>& map, MetadataArena<Os>& metadata)
-      : map_(map), metadata_(metadata) {}
+      : map_(map), metadata_(metadata), huge_(map) {}
   SpanPool(const SpanPool&) = delete;
   SpanPool& operator=(const SpanPool&) = delete;
 
@@ -67,12 +68,11 @@ class SpanPool {
     // What move_pages put there cannot merge with its neighbours in the kernel's
     // book-keeping and would use up the process's mappings.
     const bool fresh = span->moved_pages && Os::fresh_pages(map_.address(span->first), bytes(span));
-    if (fresh && added_granules_.load(std::memory_order_relaxed) >= huge_start_granules_) {
+    if (fresh && huge_.wanted(added_granules())) {
       Os::advise_huge(map_.address(span->first), bytes(span), true);  // as its neighbours are
     }
     LockGuard guard(lock_);
-    Report<Os>::check(span->state == SpanState::kLarge || span->state == SpanState::kSlab,
-                      "a span that is released is in use");
+    Report<Os>::check(span->state >= SpanState::kLarge, "a span that is released is in use");
     span->moved_pages = false;
     const bool untouched = fresh || known_zero;
     stamp(span, untouched ? std::uint8_t{0} : now());
@@ -193,63 +193,15 @@ class SpanPool {
     }
   }
 
-  /// From which size of the heap on new memory may be backed by huge pages. Where the heap
-  /// shares its window with other mappings, none are asked for.
-  void set_huge_start(std::size_t heap_bytes) {
-    if (!map_.reserved_at_once()) return;
-    huge_start_granules_ = heap_bytes >> kGranuleShift;
-  }
-
-  /// To be called before a range is purged. Where that leaves part of a huge page in use,
-  /// the system must not fill the hole again by making the page whole; where a huge page is
-  /// given back entirely, it may come again.
+  /// Huge pages, see mem/huge_pages.h. `heap_bytes`: from which size of the heap on they are asked
+  /// for.
+  void set_huge_start(std::size_t heap_bytes) { huge_.set_start(heap_bytes); }
+  /// To be called before a range is purged.
   void keep_huge_pages_apart(const char* start, std::size_t byte_count) {
-    if (added_granules_.load(std::memory_order_relaxed) < huge_start_granules_) return;
-    const std::size_t end = map_.index_of(start + byte_count - 1) + 1;
-    for (std::size_t huge = align_down(map_.index_of(start), kHugeGranules); huge < end;
-         huge += kHugeGranules) {
-      if (huge + kHugeGranules > map_.granule_count()) return;
-      const char* huge_start = map_.address(huge);
-      const bool whole = start <= huge_start &&
-                         start + byte_count >= huge_start + (kHugeGranules << kGranuleShift);
-      std::atomic<bool>& small_pages = map_.granule(huge).small_pages;
-      if (small_pages.load(std::memory_order_relaxed) == !whole) continue;
-      if (!whole && small_page_ranges_.load(std::memory_order_relaxed) >= kMaxSmallPageRanges) {
-        continue;
-      }
-      if (small_pages.exchange(!whole, std::memory_order_relaxed) == !whole) continue;
-      small_page_ranges_.fetch_add(whole ? std::uint32_t(-1) : 1u, std::memory_order_relaxed);
-      Os::advise_huge(map_.address(huge), kHugeGranules << kGranuleShift, whole);
-    }
+    huge_.keep_apart(start, byte_count, added_granules());
   }
-
-  /// Bytes from which on a heap is worth the trouble of collapse_dense.
-  static constexpr std::size_t kCollapseStartBytes = 4 * kMiB;
-
-  /// True while the part of the heap that came before huge pages were asked for may hold
-  /// ranges to collapse.
-  bool may_collapse() const {
-    return huge_start_granules_ != SIZE_MAX && collapse_tries_left_ > 0 &&
-           added_granules_.load(std::memory_order_relaxed) >= kCollapseStartBytes >> kGranuleShift;
-  }
-
-  /// Turns full 2 MiB ranges of a small heap into huge pages, at most one at a call. For
-  /// one thread at a time. Tries each range again now and then, not for ever.
-  bool collapse_dense() {
-    if (!may_collapse()) return false;
-    std::size_t end = map_.granule_count();
-    if (end > huge_start_granules_) end = huge_start_granules_;
-    for (std::size_t huge = 0; huge + kHugeGranules <= end; huge += kHugeGranules) {
-      Granule& first = map_.granule(huge);
-      if (first.collapsed || first.small_pages.load(std::memory_order_relaxed)) continue;
-      if (!Os::collapse_dense(map_.address(huge), kHugeGranules << kGranuleShift)) continue;
-      first.collapsed = true;
-      collapse_tries_left_ = kCollapseTries;
-      return true;
-    }
-    --collapse_tries_left_;
-    return false;
-  }
+  bool may_collapse() const { return huge_.may_collapse(added_granules()); }
+  bool collapse_dense() { return huge_.collapse_dense(added_granules()); }
 
   PoolTotals totals() const {
     return {.added = added_granules_.load(std::memory_order_relaxed),
@@ -276,6 +228,10 @@ class SpanPool {
   void set_memory_short(bool is_short) { limits_.set_short(is_short); }
   bool memory_is_short() const { return limits_.is_short(); }
   bool has_hard_limit() const { return limits_.has_hard(); }
+  /// Whether the limit alone is why so large a block cannot be had now.
+  bool limit_refuses(std::size_t byte_count) const {
+    return !limits_.leaves_room(used_granules(), granules_for(byte_count));
+  }
 
   /// How large the heap is, in granules.
   std::size_t added_granules() const { return added_granules_.load(std::memory_order_relaxed); }
@@ -296,6 +252,7 @@ class SpanPool {
   }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   static constexpr std::uint32_t kMinExtension = 1 * kMiB >> kGranuleShift;
   static constexpr std::uint32_t kMaxExtension = 64 * kMiB >> kGranuleShift;
   /// Writing costs about 0.1 ns a byte, giving back and faulting again some 0.2 to 0.5 ns:
@@ -323,9 +280,7 @@ class SpanPool {
     return span != nullptr ? span : untouched_.find(count);
   }
 
-  FreeSpans& lists_for(const Span* span) {
-    return span->touched_count != 0 ? touched_ : untouched_;
-  }
+  FreeSpans& lists_for(const Span* span) { return span->touched_count ? touched_ : untouched_; }
   void link(Span* span) { lists_for(span).add(span); }
   void unlink(Span* span) { lists_for(span).remove(span); }
 
@@ -470,14 +425,14 @@ class SpanPool {
     end_ = span->first + span->count;
     const std::size_t added = added_granules_.load(std::memory_order_relaxed) + span->count;
     added_granules_.store(added, std::memory_order_relaxed);
-    if (added >= huge_start_granules_ && density == Density::kDense) {
+    if (huge_.wanted(added) && density == Density::kDense) {
       Os::advise_huge(map_.address(span->first), bytes(span), true);
     }
     span->touched_count = 0;
     insert(span);
     ++events_.extensions;
     CARREL_PROBE("extend", map_.address(span->first), bytes(span));
-    collapse_tries_left_.store(kCollapseTries, std::memory_order_relaxed);
+    huge_.heap_grew();
     return true;
   }
 
@@ -489,7 +444,7 @@ class SpanPool {
     if (wish < kMinExtension) wish = kMinExtension;
     if (wish > kMaxExtension) wish = kMaxExtension;
     if (wish < count) wish = count;
-    if (added + wish >= huge_start_granules_) {
+    if (huge_.wanted(added + wish)) {
       wish = align_up(end_ + wish, kHugeGranules) - end_;
     }
     return static_cast<std::uint32_t>(wish);
@@ -567,10 +522,7 @@ class SpanPool {
     return gone ? count : 0;
   }
 
-  static constexpr std::uint32_t kHugeGranules = 2 * kMiB >> kGranuleShift;
-  /// Each range with a rule of its own costs the process up to two of its mappings.
-  static constexpr std::uint32_t kMaxSmallPageRanges = 4096;
-
+  static constexpr std::uint32_t kHugeGranules = HugePages<Os>::kGranules;
   /// One call to the system takes about as long as a time slice at most.
   static constexpr std::uint32_t kMaxPurgeRun = 4 * kMiB >> kGranuleShift;
 
@@ -585,10 +537,7 @@ class SpanPool {
   std::uint32_t end_ = 0;  // one past the last granule added
   // Written by whoever keeps the time; a stale value only shifts a purge by a tick.
   std::atomic<std::uint8_t> tick_{1};
-  std::size_t huge_start_granules_ = SIZE_MAX;  // set once, before threads
-  std::atomic<std::uint32_t> small_page_ranges_{0};
-  static constexpr std::uint32_t kCollapseTries = 20;
-  std::atomic<std::uint32_t> collapse_tries_left_{kCollapseTries};
+  HugePages<Os> huge_;
   PoolLimits limits_;
   // Statistics, written under the lock, read without: relaxed suffices but for insert().
   std::atomic<std::size_t> added_granules_{0};

@@ -4,7 +4,7 @@
 // Not recursive. Ranks, lowest first; a thread takes locks only in rising rank:
 //   0 guarded slots, arena set, arenas by number, sample table   1 purging (see SpanPool)
 //   2 thread registry
-//   3 slab bins (ordered by shard, then class), then drawers of the span cache
+//   3 slab bins (ordered by shard, then class)
 //   4 span pool   5 metadata arena
 #pragma once
 

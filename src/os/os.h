@@ -18,6 +18,8 @@
 //   unmap(p, bytes)         Gives back part or all of what reserve or map returned.
 //   purge(p, bytes)         Gives the pages back and keeps the range usable: it reads as zero
 //                           afterwards. False: refused, contents unchanged (locked memory).
+//   populate(p, bytes)      Hint: all of this usable range, which reads as zero, is about to be
+//                           written; make it resident now if that is cheaper than by faults.
 //   move_pages(from, to, bytes)
 //                           Moves contents by page tables: `to` (committed, contents lost)
 //                           gets them, `from` stays usable and reads as zero. False: not
@@ -90,6 +92,7 @@ concept OsLayer = requires(void* p, std::size_t n, std::atomic<std::uint32_t>& w
   { Os::map(p, n) } -> std::same_as<void*>;
   { Os::unmap(p, n) } -> std::same_as<void>;
   { Os::purge(p, n) } -> std::same_as<bool>;
+  { Os::populate(p, n) } -> std::same_as<void>;
   { Os::move_pages(p, p, n) } -> std::same_as<bool>;
   { Os::fresh_pages(p, n) } -> std::same_as<bool>;
   { Os::advise_huge(p, n, true) } -> std::same_as<void>;

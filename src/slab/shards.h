@@ -80,6 +80,7 @@ class Shards {
   SlabContext<Os>& context() { return context_; }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   /// Has the descriptions of scattered blocks' slabs on their way before the lock is taken.
   void prefetch_slabs(void* const* blocks, std::uint32_t count) const {
     const std::size_t spread = address_of(blocks[0]) ^ address_of(blocks[count - 1]);

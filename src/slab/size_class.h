@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -45,6 +46,8 @@ struct ClassInfo {
   std::uint32_t slots;           // in a slab
   std::uint32_t bit_words;       // of its bitmap
   std::uint64_t reciprocal;      // ceil(2^40 / slot_bytes)
+  std::uint64_t odd_inverse;     // see exact_slot
+  std::uint32_t twos;            // trailing zero bits of slot_bytes
   std::uint64_t fullness_scale;  // see Slab's fullness_of
 };
 
@@ -54,6 +57,14 @@ constexpr std::uint32_t slab_granules_for(std::size_t slot_bytes) {
   std::uint32_t granules = 1;
   while (granules * kGranuleBytes / slot_bytes < 8) granules *= 2;
   return granules;
+}
+
+/// The number that, multiplied with an odd one, gives 1 modulo 2^64: each of Newton's steps doubles
+/// the bits that are right, of which the number itself has three.
+constexpr std::uint64_t inverse_of(std::uint64_t odd) {
+  std::uint64_t inverse = odd;
+  for (int bits = 3; bits < 64; bits *= 2) inverse *= 2 - odd * inverse;
+  return inverse;
 }
 
 inline constexpr std::uint32_t kFullnessLists = 8;
@@ -71,6 +82,8 @@ constexpr std::array<ClassInfo, kClassCount + 1> make_class_table() {
         .slots = slots,
         .bit_words = (slots + 63) / 64,
         .reciprocal = ((std::uint64_t{1} << kReciprocalShift) + slot - 1) / slot,
+        .odd_inverse = inverse_of(slot >> std::countr_zero(slot)),
+        .twos = static_cast<std::uint32_t>(std::countr_zero(slot)),
         .fullness_scale = ((std::uint64_t{kFullnessLists - 1}) << 32) / slots,
     };
   }
@@ -82,6 +95,13 @@ inline constexpr auto kClasses = make_class_table();
 /// than slot_bytes / 2^40, which an offset below 2^20 cannot turn into a whole slot.
 constexpr std::uint32_t slot_index(const ClassInfo& info, std::size_t offset) {
   return static_cast<std::uint32_t>((offset * info.reciprocal) >> kReciprocalShift);
+}
+
+/// The same for a slot's first byte; for any other offset, also one that lies outside of the slab,
+/// a number of info.slots or more. For both steps have just one result for each offset: what is
+/// below info.slots comes from that slot's first byte and from nothing else.
+constexpr std::size_t exact_slot(const ClassInfo& info, std::size_t offset) {
+  return std::rotr(std::uint64_t{offset} * info.odd_inverse, static_cast<int>(info.twos));
 }
 
 // Blocks smaller than a cache line should go back to the shard they came from, so that two

@@ -34,7 +34,11 @@ bool make_slab(Span* span, std::uint8_t size_class, std::uint32_t shard,
     bits = static_cast<std::uint64_t*>(metadata.allocate(info.bit_words * sizeof(std::uint64_t)));
     if (bits == nullptr) return false;
   }
-  for (std::uint32_t word = 0; word < info.bit_words; ++word) bits[word] = ~std::uint64_t{0};
+  for (std::uint32_t word = 0; word < info.bit_words; ++word) {
+    std::uint64_t all = ~std::uint64_t{0};
+    CARREL_OPAQUE(all);  // or it becomes a memset, whose code may be resident for this alone
+    bits[word] = all;
+  }
   if (info.slots % 64 != 0) {
     bits[info.bit_words - 1] = (std::uint64_t{1} << (info.slots % 64)) - 1;
   }
@@ -132,43 +136,38 @@ CARREL_NOINLINE std::uint32_t give_run(Span* slab, const char* base, const Class
 template <OsLayer Os>
 CARREL_NOINLINE std::uint32_t give_slots(Span* slab, const char* base, const ClassInfo& info,
                                          void* const* blocks, std::uint32_t count) {
-  constexpr unsigned kWholeShift = 64 - kReciprocalShift;
-  const std::size_t slots_bytes = std::size_t{info.slot_bytes} * info.slots;
-  const std::uint64_t reciprocal = info.reciprocal;
   std::uint64_t* const words = slab->free_bits;
+  const std::uint32_t slots = info.slots;
+  const auto slot_of = [base, &info](const void* block) {
+    return exact_slot(info, address_of(block) - address_of(base));
+  };
   void* const* block = blocks;
   void* const* const end = blocks + count;
   while (block != end) {
     void* const* stop = end;
-    bool run = false;
     if (end - block >= kRunStart) {
+      if (begins_run(block, info.slot_bytes)) {
+        const std::size_t slot = slot_of(*block);
+        if (CARREL_UNLIKELY(slot >= slots)) break;
+        block += give_run<Os>(slab, base, info, block, static_cast<std::size_t>(end - block), slot);
+        continue;
+      }
       stop = block + kRunStart;
-      run = begins_run(block, info.slot_bytes);
     }
     do {
-      const auto offset = static_cast<std::size_t>(static_cast<const char*>(*block) - base);
-      if (offset >= slots_bytes) {
-        if (offset < std::size_t{info.granules} << kGranuleShift) {
-          Report<Os>::interior_pointer(*block);  // behind the last slot
-        }
-        goto done;
-      }
-      const std::uint64_t product = offset * reciprocal;
-      const std::size_t slot = product >> kReciprocalShift;
-      // What is below the point is less than the reciprocal for whole slots only.
-      if (CARREL_UNLIKELY(product << kWholeShift >= reciprocal << kWholeShift)) {
-        Report<Os>::interior_pointer(*block);
-      }
-      if (run) {
-        block += give_run<Os>(slab, base, info, block, static_cast<std::size_t>(end - block), slot);
-        break;
-      }
+      const std::size_t slot = slot_of(*block);
+      if (CARREL_UNLIKELY(slot >= slots)) goto stopped;
       const std::uint64_t word = words[slot / 64];
       if (CARREL_UNLIKELY((word >> (slot % 64) & 1) != 0)) Report<Os>::double_free(*block);
       words[slot / 64] = word | std::uint64_t{1} << (slot % 64);
     } while (++block != stop);
   }
-done:
+stopped:
+  // Another slab's block, or a pointer into this one that is no slot's start.
+  if (block != end && address_of(*block) - address_of(base) < std::size_t{info.granules}
+                                                                  << kGranuleShift) {
+    Report<Os>::interior_pointer(*block);
+  }
   const auto given = static_cast<std::uint32_t>(block - blocks);
   slab->free_slots += given;
   return given;

@@ -69,8 +69,9 @@ class alignas(64) SlabBin {
         refile(slab, info);
       }
       if (taken > 0) break;
+      const bool growing = slabs_ >= kGrowingSlabs;
       lock_.unlock();
-      Span* slab = new_slab(context);
+      Span* slab = new_slab(context, growing);
       if (slab == nullptr) return 0;
       lock_.lock();
       ++slabs_;
@@ -202,6 +203,7 @@ class alignas(64) SlabBin {
   void reset_after_fork() { lock_.reset_after_fork(); }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   static constexpr std::uint32_t kMaxWords = static_cast<std::uint32_t>(kGranuleBytes / 16 / 64);
 
   static constexpr Hardening kHard = hardening_of<Os>();
@@ -212,7 +214,12 @@ class alignas(64) SlabBin {
     return kHard.isolate_classes && context.map.reserved_at_once();
   }
 
-  Span* new_slab(SlabContext<Os>& context) {
+  /// Of so many slabs a further one is likely to be filled with blocks that are written soon, if
+  /// they are small: its pages are made resident by one call instead of a fault for each.
+  static constexpr std::uint32_t kGrowingSlabs = 8;
+  static constexpr std::uint32_t kSmallSlotBytes = 1 * kKiB;
+
+  Span* new_slab(SlabContext<Os>& context, bool growing) {
     const ClassInfo& info = kClasses[size_class_];
     Span* slab = context.pool.allocate(info.granules, 1, SpanState::kSlab);
     if (slab == nullptr) return nullptr;
@@ -222,6 +229,10 @@ class alignas(64) SlabBin {
     if (!make_slab(slab, size_class_, shard_, context.metadata)) {
       context.pool.release(slab);
       return nullptr;
+    }
+    if (growing && info.slot_bytes <= kSmallSlotBytes && !context.pool.memory_is_short() &&
+        context.map.granule(slab->first).touched_tick == 0) {
+      Os::populate(context.map.address(slab->first), kGranuleBytes);
     }
     slab->last_use_tick = context.tick.load(std::memory_order_relaxed);
     const std::uint8_t value = class_map_value(size_class_, shard_);

@@ -4,49 +4,13 @@ from __future__ import annotations
 
 import gzip
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-Field = tuple[int, int | bytes]
-
-
-def varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, at
-
-
-def fields(data: bytes) -> Iterator[Field]:
-    """Each field's number with its number or its bytes."""
-    at = 0
-    while at < len(data):
-        key, at = varint(data, at)
-        if key & 7 == 0:
-            value, at = varint(data, at)
-            yield key >> 3, value
-        elif key & 7 == 2:
-            size, at = varint(data, at)
-            if at + size > len(data):
-                raise ValueError("a field reaches beyond its message")
-            yield key >> 3, data[at:at + size]
-            at += size
-        else:
-            raise ValueError(f"wire type {key & 7}")
-
-
-def packed(data: bytes) -> list[int]:
-    values = []
-    at = 0
-    while at < len(data):
-        value, at = varint(data, at)
-        values.append(value)
-    return values
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from protobuf import fields, packed  # noqa: E402
 
 
 @dataclass

@@ -43,7 +43,7 @@ def public_jobs() -> list[tuple[list[str], str]]:
             command = [cxx, f"-std={standard}", *STRICT, *include, "-x", "c++", "-"]
             jobs.append((command, "<carrel/carrel.h>"))
         command = [cxx, "-std=c++20", *STRICT, *include, "-x", "c++", "-"]
-        jobs.append((command, "<carrel/carrel.hpp>"))
+        jobs += [(command, "<carrel/carrel.hpp>"), (command, "<carrel/heap_layout.hpp>")]
     return jobs
 
 

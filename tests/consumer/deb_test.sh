@@ -23,6 +23,8 @@ dpkg-deb --field "$deb" Depends | grep -q '^libc6 (>= [0-9.]*)$' ||
   fail "the package must depend on libc6 and nothing else"
 
 run "unpack" dpkg-deb -x "$deb" "$work/root"
+! compgen -G "$work/root/usr/lib/*-gdb.py" >/dev/null ||
+  fail "the package has gdb's script, but no debug information for it"
 with_cmake "$work/root/usr"
 rm -rf "$work"/cmake-*
 with_pkg_config "$work/root/usr" "$work/root/usr/lib"

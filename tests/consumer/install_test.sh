@@ -22,6 +22,7 @@ for file in libcarrel.so libcarrel.so.0 libcarrel.a libcarrel-prefixed.a libcarr
   libcarrel-secure.a; do
   [[ -e $libdir/$file ]] || fail "$file was not installed"
 done
+compgen -G "$libdir/libcarrel.so.*-gdb.py" >/dev/null || fail "gdb's script was not installed"
 if [[ -x $build/bin/carrel ]]; then
   # The command finds what it preloads from where it lies.
   run "carrel profile" "$work/prefix/bin/carrel" profile -o "$work/profile" -- /bin/sh -c 'echo ran'

@@ -14,14 +14,15 @@ class LargeObjectsTest : public FakeOsTest {
   LargeObjectsTest() { EXPECT_TRUE(map_.initialize(64 * kGiB)); }
 
   char* allocate(std::size_t size, std::size_t alignment = 16, bool zero = false) {
-    return static_cast<char*>(large_.allocate(size, alignment, zero, 0));
+    return static_cast<char*>(large_.allocate(size, alignment, zero));
   }
   const Span* span_of(const char* block) const { return map_.span_of(block); }
 
   PageMap<FakeOs> map_;
   MetadataArena<FakeOs> metadata_;
   SpanPool<FakeOs> pool_{map_, metadata_};
-  SpanCache<FakeOs> spans_{pool_};
+  ThreadRegistry<FakeOs> registry_{metadata_};
+  SpanCache<FakeOs> spans_{map_, pool_, registry_};
   LargeObjects<FakeOs> large_{map_, pool_, spans_};
 };
 
@@ -41,12 +42,11 @@ TEST_F(LargeObjectsTest, CountsBlocksAndBytes) {
   EXPECT_EQ(large_.bytes(), align_up(100'000, 4096) + 5 * kMiB);
   EXPECT_TRUE(large_.resize_in_place(b, 3 * kMiB));
   EXPECT_EQ(large_.bytes(), align_up(100'000, 4096) + 3 * kMiB);
-  large_.free(a, 0);
-  large_.free(b, 0);
+  large_.free(a);
+  large_.free(b);
   EXPECT_EQ(large_.count(), 0u);
   EXPECT_EQ(large_.bytes(), 0u);
   EXPECT_EQ(map_.class_of(a), kNotOurs);
-  spans_.release_all();
   EXPECT_EQ(walk_pool(map_, pool_).in_use, 0u);
 }
 
@@ -80,7 +80,7 @@ TEST_F(LargeObjectsTest, ImpossibleResizesChangeNothing) {
 TEST_F(LargeObjectsTest, ZeroedMeansZeroAlsoWhereUsedBefore) {
   char* block = allocate(3 * kMiB);
   memset(block, 1, 3 * kMiB);
-  large_.free(block, 0);
+  large_.free(block);
   char* zeroed = allocate(5 * kMiB, 16, true);
   EXPECT_EQ(zeroed[0], 0);
   EXPECT_EQ(memcmp(zeroed, zeroed + 1, 5 * kMiB - 1), 0);
@@ -101,7 +101,7 @@ TEST_F(LargeObjectsTest, ARefusedMoveGivesTheTargetBack) {
   EXPECT_EQ(large_.count(), 1u);
   EXPECT_EQ(large_.bytes(), kMiB);
   EXPECT_EQ(block[kMiB - 1], 7);
-  large_.free(block, 0);
+  large_.free(block);
   EXPECT_EQ(walk_pool(map_, pool_).in_use, 0u);
 }
 
@@ -112,18 +112,19 @@ TEST_F(LargeObjectsTest, WorksWithLargePages) {
     PageMap<FakeOs> map;
     MetadataArena<FakeOs> metadata;
     SpanPool<FakeOs> pool(map, metadata);
-    SpanCache<FakeOs> spans(pool);
+    ThreadRegistry<FakeOs> registry(metadata);
+    SpanCache<FakeOs> spans(map, pool, registry);
     LargeObjects<FakeOs> large(map, pool, spans);
     ASSERT_TRUE(map.initialize(64 * kGiB));
     for (std::size_t size = 1; size < 10 * kMiB; size = size * 3 + 1000) {
-      auto* block = static_cast<char*>(large.allocate(size, 16, true, 0));
+      auto* block = static_cast<char*>(large.allocate(size, 16, true));
       ASSERT_NE(block, nullptr);
       EXPECT_EQ(map.span_of(block)->large_bytes % page, 0u);
       EXPECT_GE(map.span_of(block)->large_bytes, size);
       memset(block, 1, map.span_of(block)->large_bytes);
       EXPECT_TRUE(large.resize_in_place(block, size / 2 + 1));
       EXPECT_EQ(map.span_of(block)->large_bytes % page, 0u);
-      large.free(block, 0);
+      large.free(block);
     }
     walk_pool(map, pool);
     EXPECT_STREQ(FakeOs::violations(), "");

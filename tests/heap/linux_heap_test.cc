@@ -26,6 +26,7 @@ struct LinuxTls {
   static void set_cache(ThreadCache* cache) { current = cache; }
   static void use_cache(ThreadCache* cache) { current = cache; }
   static bool may_attach() { return true; }
+  static bool try_again(std::size_t, std::size_t, std::uint32_t) { return false; }
   static void before_ready() {}
   static void after_ready(const Options&) {}
   static void read_options(Options& options) {

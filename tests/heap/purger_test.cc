@@ -13,7 +13,9 @@ class PurgerTest : public HeapFixture {
   void free_mib(std::size_t mib) { free_all(allocate_many(mib, kMiB)); }
 
   /// What a program does that passes slow paths now and then.
-  void poke() { heap_->free(allocate(40'000)); }
+  void poke() {
+    for (int i = 0; i < 8; ++i) heap_->free(allocate(40'000));
+  }
 
   /// Resident memory of all spans.
   std::size_t resident() {

@@ -38,16 +38,45 @@ TEST_F(SpanCacheTest, WhatItKeepsIsCountedAsCachedAndNotAsLive) {
 }
 
 TEST_F(SpanCacheTest, ASmallHeapKeepsLittle) {
-  std::vector<char*> blocks = allocate_many(20, 100'000);
-  free_all(blocks);
-  EXPECT_LE(kept() * 16, heap_->pool().added_granules());
+  free_all(allocate_many(20, 100'000));
+  EXPECT_GE(kept(), 4u);
+  EXPECT_LE(kept() * 8, heap_->pool().added_granules() + 32);
 }
 
-TEST_F(SpanCacheTest, ALargeHeapKeepsAtMostTwoMebibytesADrawer) {
+TEST_F(SpanCacheTest, ALargeHeapKeepsAtMostThreeMebibytesAThread) {
   grow(512);
-  free_all(allocate_many(100, 500'000));
-  EXPECT_LE(kept() << kGranuleShift, 2 * kMiB);
-  EXPECT_GE(kept() << kGranuleShift, 1 * kMiB);
+  free_all(allocate_many(100, 200'000));
+  free_all(allocate_many(100, 100'000));
+  EXPECT_LE(kept() << kGranuleShift, 3 * kMiB);
+  EXPECT_GE(kept() << kGranuleShift, 2 * kMiB);
+}
+
+TEST_F(SpanCacheTest, ManyThreadsKeepAQuarterOfTheHeapTogether) {
+  grow(64);
+  std::vector<VirtualThread> threads(40);
+  for (VirtualThread& thread : threads) {
+    thread.run([&] { allocate(16); });
+  }
+  for (VirtualThread& thread : threads) {
+    thread.run([&] { free_all(allocate_many(20, 100'000)); });
+  }
+  EXPECT_LE(kept() * 4, heap_->pool().added_granules());
+  EXPECT_GT(kept(), 0u);
+  for (VirtualThread& thread : threads) thread.exit(*heap_);
+  EXPECT_EQ(kept(), 0u) << "a thread that ends leaves nothing behind";
+  EXPECT_EQ(stats_of(*heap_).large_blocks, 0u);
+}
+
+TEST_F(SpanCacheTest, ABlockThatWasFreedIsNoBlock) {
+  grow(64);
+  char* block = allocate(200'000);
+  heap_->free(block);
+  ASSERT_EQ(kept(), 4u);
+  expect_report("double-free", block, [&] { heap_->free(block); });
+  expect_report("double-free", block, [&] { heap_->usable_size(block); });
+  expect_report("double-free", block, [&] { heap_->reallocate(block, 300'000, 16); });
+  expect_report("double-free", block + kGranuleBytes, [&] { heap_->free(block + kGranuleBytes); });
+  expect_report("interior-pointer", block + 16, [&] { heap_->free(block + 16); });
 }
 
 TEST_F(SpanCacheTest, ZerosAreZeroAlsoFromAUsedSpan) {
@@ -82,17 +111,13 @@ TEST_F(SpanCacheTest, WhatNobodyNeedsGoesBackWithinTwoTicks) {
 }
 
 TEST_F(SpanCacheTest, WhatIsNeededEveryTickStays) {
-  SpanCache<FakeOs> spans(heap_->pool());
   grow(64);
-  for (int i = 0; i < 2; ++i) {
-    Span* span = heap_->pool().allocate(2, 1, SpanState::kLarge);
-    EXPECT_TRUE(spans.keep(0, span));
-  }
+  SpanCache<FakeOs> spans(heap_->map(), heap_->pool(), heap_->registry());
+  free_all(allocate_many(2, 100'000));
+  ASSERT_EQ(kept(), 4u);
   EXPECT_EQ(spans.release_idle(), 0u) << "both came since the last tick";
   for (int tick = 0; tick < 5; ++tick) {
-    Span* span = spans.take(0, 2, 100'000);
-    ASSERT_NE(span, nullptr);
-    EXPECT_TRUE(spans.keep(0, span));
+    heap_->free(allocate(100'000));
     EXPECT_EQ(spans.release_idle(), tick == 0 ? 2u : 0u) << "one was not needed";
   }
   EXPECT_EQ(spans.granules(), 2u);
@@ -117,22 +142,30 @@ TEST_F(SpanCacheTest, AtTheLimitItMakesRoomForOtherLengths) {
   EXPECT_NE(allocate(2 * kMiB), nullptr);
 }
 
-TEST_F(SpanCacheTest, ThreadsMayUseItTogether) {
+TEST_F(SpanCacheTest, WhileThreadsUseItOthersMayTakeFromIt) {
   grow(256);
+  SpanCache<FakeOs> spans(heap_->map(), heap_->pool(), heap_->registry());
+  std::atomic<int> running{4};
   std::vector<std::thread> threads;
-  for (std::uint32_t t = 0; t < 4; ++t) {
-    threads.emplace_back([this, t] {
+  for (std::size_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
       std::vector<void*> blocks(16);
       for (std::size_t i = 0; i < 20'000; ++i) {
         void*& block = blocks[i * 7 % 16];
-        if (block != nullptr) heap_->large().free(block, t % 3);
-        block = heap_->large().allocate(40'000 + i * 977 % 400'000, 16, false, t % 2);
+        if (block != nullptr) {
+          ASSERT_EQ(*static_cast<std::size_t*>(block), t);
+          heap_->free(block);
+        }
+        block = heap_malloc(40'000 + i * 977 % 400'000);
         ASSERT_NE(block, nullptr);
-        *static_cast<std::size_t*>(block) = i;
+        *static_cast<std::size_t*>(block) = t;
       }
-      for (void* block : blocks) heap_->large().free(block, t);
+      for (void* block : blocks) heap_->free(block);
+      heap_->detach_thread(FakeHeap::own_cache());
+      --running;
     });
   }
+  while (running != 0) spans.release_idle();
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(heap_->large().count(), 0u);
   EXPECT_EQ(heap_->large().bytes(), 0u);

@@ -62,12 +62,12 @@ TEST_F(StatsTest, BlocksCachedByAnotherGroupCountAsCached) {
 
 TEST_F(StatsTest, TheHeapIsSlabsLargeSpansAndFreeMemory) {
   allocate_many(3000, 300);
-  const std::vector<char*> large = allocate_many(5, 500'000);
+  const std::vector<char*> large = allocate_many(5, 1'500'000);
   heap_->free(large[2]);
   const HeapStats stats = stats_of(*heap_);
   EXPECT_EQ(stats.large_blocks, 4u);
-  EXPECT_EQ(stats.large_bytes, 4 * align_up(500'000, 4096));
-  const std::size_t large_spans = 4 * granules_for(500'000) * kGranuleBytes;
+  EXPECT_EQ(stats.large_bytes, 4 * align_up(1'500'000, 4096));
+  const std::size_t large_spans = 4 * granules_for(1'500'000) * kGranuleBytes;
   EXPECT_EQ(stats.slab_bytes + large_spans + stats.free_bytes, stats.heap_bytes);
   EXPECT_LE(stats.touched_bytes, stats.free_bytes);
   EXPECT_EQ(stats.threads, 1u);
@@ -75,7 +75,7 @@ TEST_F(StatsTest, TheHeapIsSlabsLargeSpansAndFreeMemory) {
 }
 
 TEST_F(StatsTest, PurgedMemoryIsCountedOnce) {
-  free_all(allocate_many(10, 1'000'000));
+  free_all(allocate_many(10, 1'500'000));
   const std::size_t touched = stats_of(*heap_).touched_bytes;
   EXPECT_GE(touched, 1'000'000u);
   EXPECT_EQ(heap_->purge(), touched);

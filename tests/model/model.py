@@ -60,9 +60,14 @@ MUTANTS = [
     Mutant("fork_locks_out_of_rank", "fork_use", "process", "heap/heap_slow.h",
            "  pool_.lock();\n  metadata_.lock();\n", "  metadata_.lock();\n  pool_.lock();\n"),
     Mutant("large_claimed_twice", "large_twice", "blocks", "heap/large_objects.h",
-           "map_.exchange_class(map_.index_of(block), kNotOurs) != kLargeBlock",
-           "map_.class_of(block) != kLargeBlock ||\n"
-           "        (map_.set_class(map_.index_of(block), kNotOurs), false)"),
+           "!span->state.change(SpanState::kLarge, SpanState::kKept)",
+           "span->state != SpanState::kLarge ||\n"
+           "        (span->state = SpanState::kKept, false)"),
+    Mutant("kept_popped_twice", "kept", "purge", "cache/kept_spans.h",
+           "place.exchange(0, std::memory_order_relaxed);",
+           "place.load(std::memory_order_relaxed);\n      place.store(0);"),
+    Mutant("kept_relaxed", "kept", "purge", "cache/kept_spans.h",
+           "std::memory_order_release);", "std::memory_order_relaxed);", True),
     Mutant("slot_freed_twice", "secure_twice", "blocks", "slab/slot_guard.h",
            "    return record.exchange(kFree, std::memory_order_relaxed) == value;\n",
            "    const std::uint32_t was = record.load(std::memory_order_relaxed);\n"
@@ -77,8 +82,8 @@ MUTANTS = [
            "state_.store(kReady, std::memory_order_release);",
            "state_.store(kReady, std::memory_order_relaxed);", True),
     Mutant("release_without_lock", "purge_pool", "purge", "mem/span_pool.h",
-           '    LockGuard guard(lock_);\n    Report<Os>::check(span->state == SpanState::kLarge',
-           '    Report<Os>::check(span->state == SpanState::kLarge'),
+           '    LockGuard guard(lock_);\n    Report<Os>::check(span->state >= SpanState::kLarge',
+           '    Report<Os>::check(span->state >= SpanState::kLarge'),
     Mutant("flush_without_lock", "remote_free", "blocks", "slab/slab_bin.h",
            "    std::uint32_t kept = 0;\n    lock_.lock_counting(contended_);\n",
            "    std::uint32_t kept = 0;\n    lock_.try_lock();\n"),

@@ -42,6 +42,7 @@ struct ModelTls {
   static void set_cache(ThreadCache* cache) { caches[model::thread_number()] = cache; }
   static void use_cache(ThreadCache* cache) { set_cache(cache); }
   static bool may_attach() { return !exited[model::thread_number()]; }
+  static bool try_again(std::size_t, std::size_t, std::uint32_t) { return false; }
   static void before_ready() {}
   static void after_ready(const Options&) {}
   static void read_options(Options& options) { options.shards = shards; }

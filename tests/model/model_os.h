@@ -26,6 +26,7 @@ struct ModelOs {
   static void* map(void*, std::size_t bytes) { return reserve(bytes, page_bytes()); }
   static void unmap(void*, std::size_t) {}
   static bool purge(void* p, std::size_t bytes);
+  static void populate(void*, std::size_t) {}
   static bool move_pages(void*, void*, std::size_t) { return false; }
   static bool fresh_pages(void* p, std::size_t bytes) { return purge(p, bytes); }
   static void advise_huge(void*, std::size_t, bool) {}

@@ -14,6 +14,10 @@ constexpr std::uint64_t kSecond = 0x2222;
 
 char* blocks[20];
 
+/// Blocks of this size come from the pool and go back there at once: in so small a heap a thread
+/// keeps no span of more than four granules.
+constexpr std::size_t kBig = 5 * kGranuleBytes;
+
 // --- sweep: holes in a slab are purged while blocks of it are freed and taken --------------------
 
 void sweep_setup() {
@@ -47,15 +51,29 @@ void sweep_empty_user() {
 
 void purge_pool_setup() {
   Plain::create(1);
-  char* block = Plain::take(200 * kKiB, kFirst);
-  Plain::give(block, kFirst);
+  Plain::give(Plain::take(2 * kBig, kFirst), kFirst);
 }
-void purge_pool_user() {
-  auto* block = static_cast<char*>(Plain::heap().zero_allocate(100 * kKiB));
+void use_zeros(std::size_t size) {
+  auto* block = static_cast<char*>(Plain::heap().zero_allocate(size));
   require(block != nullptr, "no memory");
   Plain::expect(block, 0);
   *reinterpret_cast<std::uint64_t*>(block) = kSecond;
   Plain::give(block, kSecond);
+}
+void purge_pool_user() { use_zeros(kBig); }
+
+// --- kept: what a thread keeps for its next large block is taken from it -------------------------
+
+void kept_setup() {
+  Plain::create(1);
+  for (int i = 0; i < 2; ++i) blocks[i] = Plain::take(100 * kKiB, kFirst);
+  Plain::give(blocks[0], kFirst);
+}
+void kept_user() {
+  char* block = Plain::take(100 * kKiB, kSecond);
+  Plain::give(blocks[1], kFirst);
+  Plain::give(block, kSecond);
+  use_zeros(100 * kKiB);
 }
 
 // --- two_purgers: purges meet each other ---------------------------------------------------------
@@ -65,7 +83,7 @@ void two_purgers_setup() {
   for (int i = 0; i < 4; ++i) blocks[i] = Plain::take(8 * kKiB, kFirst);
   for (int i = 0; i < 2; ++i) Plain::give(blocks[i], kFirst);
   Plain::heap().flush_thread();
-  Plain::give(Plain::take(100 * kKiB, 0), 0);
+  Plain::give(Plain::take(kBig, 0), 0);
 }
 void two_purgers_check() {
   for (int i = 2; i < 4; ++i) Plain::give(blocks[i], kFirst);
@@ -76,10 +94,10 @@ void two_purgers_check() {
 
 void grow_setup() {
   Plain::create(1);
-  for (int i = 0; i < 3; ++i) blocks[i] = Plain::take(64 * kKiB, kFirst + i);
+  for (int i = 0; i < 3; ++i) blocks[i] = Plain::take(kBig, kFirst + i);
 }
 void grow_grower() {
-  auto* block = static_cast<char*>(Plain::heap().reallocate(blocks[0], 128 * kKiB, 16));
+  auto* block = static_cast<char*>(Plain::heap().reallocate(blocks[0], 2 * kBig, 16));
   require(block != nullptr, "no memory");
   Plain::give(block, kFirst);
 }
@@ -117,14 +135,14 @@ void limit_check() {
 
 void helper_setup() {
   Plain::create(1);
-  Plain::give(Plain::take(200 * kKiB, kFirst), kFirst);  // starts it
+  Plain::give(Plain::take(kBig, kFirst), kFirst);  // starts it
   require(ModelOs::threads_started() == 1, "expected the helper to be started");
   // It purges, sees nothing to do for ten ticks, and is about to end.
   ModelOs::choose_from_wait(11);
   choose_later();
 }
 void helper_run() { Plain::heap().run_purger(); }
-void helper_user() { Plain::give(Plain::take(200 * kKiB, kSecond), kSecond); }
+void helper_user() { Plain::give(Plain::take(kBig, kSecond), kSecond); }
 void helper_check() {
   // Whoever noticed the work, it was done before the last helper ended.
   require(Plain::heap().pool().totals().touched == 0, "nobody purges what is free");
@@ -168,6 +186,13 @@ void add_purge_scenarios(std::vector<Scenario>& all) {
                  2,
                  purge_pool_setup,
                  {sweep_purger, purge_pool_user},
+                 Plain::expect_clean,
+                 {2, 1}});
+  all.push_back({"kept",
+                 "spans kept by a thread taken by another",
+                 2,
+                 kept_setup,
+                 {sweep_purger, kept_user},
                  Plain::expect_clean,
                  {2, 1}});
   all.push_back({"two_purgers",

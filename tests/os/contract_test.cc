@@ -171,6 +171,15 @@ TYPED_TEST(OsContract, PurgedMemoryReadsAsZeroAndItsNeighboursStay) {
   EXPECT_EQ(p[3 * page], 5);
 }
 
+TYPED_TEST(OsContract, PopulatedMemoryIsResidentOrUntouchedAndZero) {
+  const std::size_t page = this->page();
+  char* p = this->map(6 * page);
+  TypeParam::populate(p + page, 4 * page);
+  const std::size_t resident = TypeParam::resident_bytes(p, 6 * page);
+  EXPECT_TRUE(resident == 4 * page || resident == 0) << resident;
+  EXPECT_TRUE(is_zero(p, 6 * page));
+}
+
 TYPED_TEST(OsContract, PurgeReachesOverNeighbouringMappings) {
   const std::size_t page = this->page();
   char* p = this->reserve(4 * page, page);

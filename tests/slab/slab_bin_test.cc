@@ -43,6 +43,35 @@ TEST_F(SlabBinTest, TakingAndGivingTouchesNoBlock) {
   EXPECT_EQ(FakeOs::resident_bytes(map_.address(slab_of(blocks[0])->first), kGranuleBytes), 0u);
 }
 
+TEST_F(SlabBinTest, AGrowingBinsFurtherSlabsAreMadeResidentAtOnce) {
+  const auto calls = [] { return FakeOs::calls(OsCall::kPopulate); };
+  const std::vector<char*> blocks = take(0, kId, 8 * kSlots);
+  EXPECT_EQ(calls(), 0u);
+  char* next = take(0, kId, 1)[0];
+  EXPECT_EQ(calls(), 1u);
+  EXPECT_EQ(FakeOs::resident_bytes(next, kGranuleBytes), kGranuleBytes);
+  take(0, kId, kSlots - 1);
+  context_.pool.set_memory_short(true);
+  take(0, kId, kSlots);
+  EXPECT_EQ(calls(), 1u) << "not when memory is short";
+  context_.pool.set_memory_short(false);
+  take(1, kId, kSlots);
+  EXPECT_EQ(calls(), 1u) << "nor where there are few";
+  take(0, kId, 1);
+  EXPECT_EQ(calls(), 2u);
+}
+
+TEST_F(SlabBinTest, WhatWasTouchedBeforeOrIsLargeIsNotMadeResident) {
+  const std::vector<char*> blocks = take(0, kId, 20 * kSlots);
+  const std::size_t calls = FakeOs::calls(OsCall::kPopulate);
+  give(kId, blocks);  // all slabs but one go back to the pool, which thinks that they were written
+  take(0, kId, 20 * kSlots);
+  EXPECT_EQ(FakeOs::calls(OsCall::kPopulate), calls);
+  constexpr std::uint8_t kLarger = size_class_for(2048);
+  take(0, kLarger, 20 * kClasses[kLarger].slots);
+  EXPECT_EQ(FakeOs::calls(OsCall::kPopulate), calls);
+}
+
 TEST_F(SlabBinTest, ABatchMayBeShortButNeverEmpty) {
   take(0, kId, kSlots - 3);
   void* array[64];

@@ -20,45 +20,18 @@ from typing import Any
 
 import report_sample
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from protobuf import fields, packed  # noqa: E402
+
 carrel: str
 MEASURES = ["bytes", "allocations", "peak_bytes", "leaked_bytes", "temporary"]
 
 
-def varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
-
-
 def message(data: bytes) -> dict[int, list[Any]]:
     """Field number to values: numbers for varints, bytes for what has a length."""
-    fields: dict[int, list[Any]] = collections.defaultdict(list)
-    at = 0
-    while at < len(data):
-        key, at = varint(data, at)
-        if key & 7 == 0:
-            value, at = varint(data, at)
-        elif key & 7 == 2:
-            length, at = varint(data, at)
-            value, at = data[at:at + length], at + length
-            if len(value) != length:
-                raise ValueError("cut short")
-        else:
-            raise ValueError(f"wire type {key & 7} is not used by profile.proto")
-        fields[key >> 3].append(value)
-    return fields
-
-
-def numbers(data: bytes) -> list[int]:
-    values, at = [], 0
-    while at < len(data):
-        value, at = varint(data, at)
-        values.append(value)
+    values: dict[int, list[Any]] = collections.defaultdict(list)
+    for number, value in fields(data):
+        values[number].append(value)
     return values
 
 
@@ -104,9 +77,9 @@ class Export(unittest.TestCase):
         for column, key in enumerate(MEASURES):
             sums: dict[tuple[str, ...], int] = collections.Counter()
             for sample in map(message, profile[2]):
-                values = numbers(sample[2][0])
+                values = packed(sample[2][0])
                 self.assertEqual(len(values), len(types))
-                names = tuple(locations[i] for i in reversed(numbers(sample[1][0])))
+                names = tuple(locations[i] for i in reversed(packed(sample[1][0])))
                 sums[names] += values[column]
             self.assertEqual({n: v for n, v in sums.items() if v}, self.stacks(key), key)
 

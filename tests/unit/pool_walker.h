@@ -60,6 +60,7 @@ WalkTotals walk_pool(const PageMap<Os>& map, const SpanPool<Os>& pool,
         break;
       }
       case SpanState::kLarge:
+      case SpanState::kKept:
       case SpanState::kSlab:
         last_free = nullptr;
         totals.in_use += span->count;

@@ -27,6 +27,7 @@ struct TestTls {
   }
   static void use_cache(ThreadCache* cache) { current = cache; }
   static bool may_attach() { return !exiting; }
+  static bool try_again(std::size_t, std::size_t, std::uint32_t) { return false; }
   static void before_ready() { ++times_before_ready; }
   static void after_ready(const Options&) {
     ++times_after_ready;

@@ -18,9 +18,8 @@ GRANULE_SHIFT = 16
 GUARDED_BLOCK = 60
 ARENA_BLOCK = 62
 LARGE_BLOCK = 63
-LARGEST_CLASS = 40
 NO_SHARD = 0xFFFF
-SPAN_STATES = ("unused", "free", "being purged", "large", "slab")
+SPAN_STATES = ("unused", "free", "being purged", "large", "kept for the next large block", "slab")
 
 
 class Slot(NamedTuple):
@@ -48,11 +47,11 @@ def raw(value: gdb.Value) -> gdb.Value:
 
 
 def process_heap() -> gdb.Value:
-    for name in ("carrel::core::process_heap",):
-        symbol = gdb.lookup_global_symbol(name) or gdb.lookup_static_symbol(name)
-        if symbol is not None:
-            return symbol.value()
-    raise gdb.GdbError("carrel: no process_heap here: is carrel loaded, with debug information?")
+    name = "carrel::core::process_heap"
+    symbol = gdb.lookup_global_symbol(name) or gdb.lookup_static_symbol(name)
+    if symbol is None:
+        raise gdb.GdbError(f"carrel: no {name} here: is carrel loaded, with debug information?")
+    return symbol.value()
 
 
 def thread_caches(heap: gdb.Value) -> Iterator[gdb.Value]:

@@ -85,6 +85,10 @@ pub struct carrel_stats {
     pub arenas: u64,
     /// Active and touched ones: what the limits are about.
     pub used_bytes: u64,
+    /// Times that no memory was to be had, and none was got.
+    pub refusals: u64,
+    /// Times that a shortage handler had a request tried again.
+    pub retries: u64,
 }
 
 /// One size class over all shards.

@@ -55,6 +55,11 @@ mod profile;
 #[cfg(carrel_supported)]
 pub use profile::*;
 
+#[cfg(carrel_supported)]
+mod shortages;
+#[cfg(carrel_supported)]
+pub use shortages::*;
+
 #[cfg(all(carrel_supported, feature = "override"))]
 mod overrides;
 

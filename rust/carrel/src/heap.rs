@@ -4,10 +4,10 @@
 extern crate alloc;
 
 use core::alloc::{GlobalAlloc, Layout};
-use core::ffi::CStr;
-use core::ptr;
+use core::ffi::{c_int, c_void, CStr};
+use core::{mem, ptr};
 
-use crate::{Carrel, OptionError};
+use crate::{Carrel, Cause, OptionError, Shortage};
 
 #[cfg(any(feature = "allocator-api2", feature = "nightly"))]
 mod arena;
@@ -112,6 +112,36 @@ pub unsafe fn usable_size(block: *const u8) -> usize {
 pub fn good_size(size: usize) -> usize {
     // SAFETY: takes any number.
     unsafe { carrel_sys::carrel_good_size(size) }
+}
+
+/// `context` is the program's `fn(&Shortage) -> bool`.
+unsafe extern "C" fn on_shortage(
+    context: *mut c_void,
+    shortage: *const carrel_sys::carrel_shortage,
+) -> c_int {
+    // SAFETY: set_shortage_handler made the context from such a function; the shortage is carrel's
+    // for the time of the call.
+    let (handler, shortage) =
+        unsafe { (mem::transmute::<*mut c_void, fn(&Shortage) -> bool>(context), &*shortage) };
+    let cause = match shortage.cause {
+        carrel_sys::CARREL_BEYOND_PROCESS_LIMIT => Cause::ProcessLimit,
+        carrel_sys::CARREL_BEYOND_ARENA_LIMIT => Cause::ArenaLimit,
+        _ => Cause::ShortOfMemory,
+    };
+    c_int::from(handler(&Shortage {
+        size: shortage.size as usize,
+        alignment: shortage.alignment as usize,
+        of_arena: !shortage.arena.is_null(),
+        cause,
+        attempt: shortage.attempt,
+    }))
+}
+
+pub fn set_shortage_handler(handler: Option<fn(&Shortage) -> bool>) {
+    let context = handler.map_or(ptr::null_mut(), |function| function as *mut c_void);
+    let call = handler.map(|_| on_shortage as _);
+    // SAFETY: the two belong together, and functions live for ever.
+    unsafe { carrel_sys::carrel_set_shortage_handler(call, context) };
 }
 
 #[inline]

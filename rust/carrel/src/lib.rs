@@ -157,6 +157,51 @@ impl fmt::Display for OptionError {
 
 impl core::error::Error for OptionError {}
 
+/// Why a request cannot be served, as far as that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The system refuses, or grants no address space.
+    ShortOfMemory,
+    /// The option `limit_mib`.
+    ProcessLimit,
+    /// The limit of an arena.
+    ArenaLimit,
+}
+
+/// A request that is about to fail; sizes in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shortage {
+    /// What was asked for.
+    pub size: usize,
+    /// The alignment of large blocks and of arenas'; else 16, and `size` may be rounded up.
+    pub alignment: usize,
+    /// Whether it was asked of an arena.
+    pub of_arena: bool,
+    /// Why it cannot be served.
+    pub cause: Cause,
+    /// 1 at first, one more each time that the same request failed again.
+    pub attempt: u32,
+}
+
+/// Has `handler` called before a request fails for want of memory, on the thread that made it: it
+/// may free memory, and returns whether to try again. What it allocates itself fails without a
+/// further call. A panic in it ends the process. One handler serves the process; `None` removes it.
+/// Does nothing on an unsupported target.
+///
+/// ```
+/// fn drop_caches(shortage: &carrel::Shortage) -> bool {
+///     // ... free what can be missed ...
+///     shortage.attempt == 1
+/// }
+/// carrel::set_shortage_handler(Some(drop_caches));
+/// # carrel::set_shortage_handler(None);
+/// ```
+pub fn set_shortage_handler(handler: Option<fn(&Shortage) -> bool>) {
+    heap::set_shortage_handler(handler);
+}
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -6,7 +6,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::CStr;
 use std::alloc::System;
 
-use crate::{Carrel, OptionError};
+use crate::{Carrel, OptionError, Shortage};
 
 /// No arenas here.
 #[cfg(any(feature = "allocator-api2", feature = "nightly"))]
@@ -42,6 +42,8 @@ unsafe impl GlobalAlloc for Carrel {
 pub unsafe fn usable_size(_block: *const u8) -> usize {
     0
 }
+
+pub fn set_shortage_handler(_handler: Option<fn(&Shortage) -> bool>) {}
 
 pub fn good_size(size: usize) -> usize {
     size

@@ -20,9 +20,9 @@ namespace {
 
 constexpr std::size_t kCallCount = static_cast<std::size_t>(OsCall::kCallCount);
 constexpr const char* kCallNames[kCallCount] = {
-    "reserve",    "commit",      "map",          "unmap",        "purge",
-    "move_pages", "fresh_pages", "advise_huge",  "advise_small", "collapse",
-    "fence",      "unfence",     "watch_faults", "start_thread", "wait"};
+    "reserve",    "commit",       "map",          "unmap",        "purge",    "populate",
+    "move_pages", "fresh_pages",  "advise_huge",  "advise_small", "collapse", "fence",
+    "unfence",    "watch_faults", "start_thread", "wait"};
 
 struct State {
   Ledger ledger;
@@ -246,6 +246,18 @@ bool FakeOs::purge(void* p, std::size_t bytes) {
   if (!check_range(OsCall::kPurge, p, bytes)) return false;
   if (refused(settings.refuse_purge)) return false;
   return ::madvise(p, bytes, MADV_DONTNEED) == 0;
+}
+
+void FakeOs::populate(void* p, std::size_t bytes) {
+  ErrnoKeeper keeper;
+  record(OsCall::kPopulate, p, bytes);
+  Guard guard(state_lock);
+  if (!check_range(OsCall::kPopulate, p, bytes)) return;
+  // Page by page: the contents stay, and each becomes resident.
+  for (std::size_t at = 0; at < bytes; at += settings.page_bytes) {
+    volatile char& byte = static_cast<volatile char*>(p)[at];
+    byte = byte;
+  }
 }
 
 bool FakeOs::move_pages(void* from, void* to, std::size_t bytes) {

@@ -21,6 +21,7 @@ enum class OsCall : std::uint8_t {
   kMap,
   kUnmap,
   kPurge,
+  kPopulate,
   kMovePages,
   kFreshPages,
   kAdviseHuge,
@@ -36,8 +37,8 @@ enum class OsCall : std::uint8_t {
 
 /// Calls that a real system may refuse; the ones that fail_call() counts.
 constexpr bool is_fallible(OsCall call) {
-  return call != OsCall::kUnmap && call != OsCall::kAdviseHuge && call != OsCall::kAdviseSmall &&
-         call != OsCall::kWait;
+  return call != OsCall::kUnmap && call != OsCall::kPopulate && call != OsCall::kAdviseHuge &&
+         call != OsCall::kAdviseSmall && call != OsCall::kWait;
 }
 
 struct OsRange {
@@ -94,6 +95,7 @@ struct FakeOs {
   static void* map(void* hint, std::size_t bytes);
   static void unmap(void* p, std::size_t bytes);
   static bool purge(void* p, std::size_t bytes);
+  static void populate(void* p, std::size_t bytes);
   static bool move_pages(void* from, void* to, std::size_t bytes);
   static bool fresh_pages(void* p, std::size_t bytes);
   static void advise_huge(void* p, std::size_t bytes, bool wanted);

@@ -104,6 +104,17 @@ bool LinuxOs::purge(void* p, std::size_t bytes) {
   return !is_error(raw_syscall(SYS_madvise, as_long(p), as_long(bytes), MADV_DONTNEED));
 }
 
+void LinuxOs::populate(void* p, std::size_t bytes) {
+  // Since Linux 5.14; not in the headers of older systems, on which the program may run all the
+  // same. What refuses it once is asked no more: for want of memory the faults come one by one.
+  constexpr long kPopulateWrite = 23;
+  static std::atomic<bool> refused{false};
+  if (refused.load(std::memory_order_relaxed)) return;
+  if (is_error(raw_syscall(SYS_madvise, as_long(p), as_long(bytes), kPopulateWrite))) {
+    refused.store(true, std::memory_order_relaxed);
+  }
+}
+
 bool LinuxOs::move_pages(void* from, void* to, std::size_t bytes) {
   // Growth that no address space can grant: EFAULT says that the source is more than one
   // mapping, which kernels before 6.17 find out only after they have unmapped the target.

@@ -31,6 +31,7 @@ struct LinuxOs {
   static void* map(void* hint, std::size_t bytes);
   static void unmap(void* p, std::size_t bytes);
   static bool purge(void* p, std::size_t bytes);
+  static void populate(void* p, std::size_t bytes);
   static bool move_pages(void* from, void* to, std::size_t bytes);
   static bool fresh_pages(void* p, std::size_t bytes);
   static void advise_huge(void* p, std::size_t bytes, bool wanted);

@@ -39,6 +39,23 @@ std::vector<std::string>& program_argument(CLI::App& command, bool required) {
   return words;
 }
 
+std::optional<pid_t> process_id(const std::string& word) {
+  pid_t pid = 0;
+  const char* const end = word.data() + word.size();
+  const auto [rest, error] = std::from_chars(word.data(), end, pid);
+  if (rest != end || word.empty() || word.starts_with('-')) return std::nullopt;
+  if (error != std::errc{} || pid == 0) {
+    throw UsageError("{} is no process's number; ps shows them", word);
+  }
+  return pid;
+}
+
+pid_t parse_process(const std::string& word) {
+  const std::optional<pid_t> pid = process_id(word);
+  if (!pid) throw UsageError("'{}' is no process's number; ps shows them, as does pidof", word);
+  return *pid;
+}
+
 std::uint64_t parse_bytes(const std::string& text) {
   std::uint64_t value = 0;
   const char* const end = text.data() + text.size();

@@ -8,9 +8,12 @@
 // Not here: what commands do. All of it runs on the main thread.
 #pragma once
 
+#include <sys/types.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,6 +46,13 @@ struct Registration {
 // Declares "-- CMD..." as the rest of the command line and returns where the words will be. The
 // vector lives as long as the program. `required` false allows none at all.
 std::vector<std::string>& program_argument(CLI::App& command, bool required = true);
+
+// The number of a process; none for a word that is no number. Throws UsageError when no process can
+// have that number.
+std::optional<pid_t> process_id(const std::string& word);
+
+// The same for a word that has to be one. Throws UsageError.
+pid_t parse_process(const std::string& word);
 
 // "512K", "2G", "1000": bytes, in powers of 1024. Throws UsageError.
 std::uint64_t parse_bytes(const std::string& text);

@@ -3,7 +3,6 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
-#include <charconv>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -32,18 +31,6 @@ struct Finding {
   std::string why;
   std::string advice;
 };
-
-// A word of digits alone is a process. Throws UsageError when no process can have that number.
-std::optional<pid_t> process_id(const std::string& word) {
-  pid_t pid = 0;
-  const char* const end = word.data() + word.size();
-  const auto [rest, error] = std::from_chars(word.data(), end, pid);
-  if (rest != end || word.starts_with('-')) return std::nullopt;
-  if (error != std::errc{} || pid == 0) {
-    throw UsageError("{} is no process's number; ps shows them", word);
-  }
-  return pid;
-}
 
 // Why `allocator` doesn't serve a program that loads libraries like any other.
 void explain(Finding& finding, const Allocator& allocator) {
