@@ -33,7 +33,8 @@ VARIANTS = {
     "less zero_freed, verify_bytes, canary_bytes": {"zero_freed": "false", "verify_bytes": "0",
                                                     "canary_bytes": "0"},
     "less random_slots": {"random_slots": "false"},
-    "less quarantine_bytes": {"quarantine_bytes": "0"},
+    "less guarded_slots": {"guarded_slots": "0"},
+    "less quarantine_bytes, guarded_slots": {"quarantine_bytes": "0", "guarded_slots": "0"},
     "less isolate_classes": {"isolate_classes": "false"},
     "less random_base_steps": {"random_base_steps": "0"},
     "less guard_metadata": {"guard_metadata": "false"},
@@ -42,7 +43,8 @@ VARIANTS = {
     "only check_frees": {"check_sizes": "false", "canary_bytes": "0", "zero_freed": "false",
                          "verify_bytes": "0", "random_slots": "false", "quarantine_bytes": "0",
                          "isolate_classes": "false", "random_base_steps": "0",
-                         "guard_metadata": "false", "guard_large": "false", "fenced_large": "0"},
+                         "guard_metadata": "false", "guard_large": "false", "fenced_large": "0",
+                         "guarded_slots": "0"},
 }
 DEFAULT_WORKLOADS = "hot-pair,fifo,replace-4k,replace-200k,binary-trees,string-map,large-blocks"
 
@@ -53,6 +55,8 @@ def preset(changes: dict[str, str] | None) -> str:
              "constexpr Config changed_preset() {",
              f"  Config config = {'kDefault' if changes is None else 'kSecure'};"]
     lines += [f"  config.hardening.{field} = {value};" for field, value in (changes or {}).items()]
+    if (changes or {}).get("guarded_slots") == "0":
+        lines.append("  config.guard_sample = 0;")
     return "\n".join([*lines, "  return config;", "}",
                       "inline constexpr Config kPreset = changed_preset();",
                       "static_assert(validate(kPreset));", "}", ""])
