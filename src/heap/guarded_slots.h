@@ -11,7 +11,7 @@
 // Which allocations are sampled is the thread cache's and the heap's business (count_ready in
 // cache/thread_cache.h, heap/hardened_heap.h), what is said of a fault heap/faults.h's.
 //
-// Thread-safe. The lock, of rank 0, guards who waits and what was made; a live slot belongs to its
+// Thread-safe. The lock, of rank 2, guards who waits and what was made; a live slot belongs to its
 // block's owner, and explaining takes no lock. The system is called, and a stack read, without it.
 #pragma once
 

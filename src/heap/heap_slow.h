@@ -395,7 +395,6 @@ void Heap<C, Os, Tls>::read_options() {
 
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::before_fork() {
-  if constexpr (kHard.guarded_slots != 0) slots_.lock();
   for (;;) {
     const ArenaHooks* arenas = arena_hooks();
     const ProfileHooks* profile = profile_hooks();
@@ -409,6 +408,8 @@ void Heap<C, Os, Tls>::before_fork() {
     registry_.unlock();
     pool_.purging().unlock();
   }
+  // After the arenas': a walk over one of them may allocate.
+  if constexpr (kHard.guarded_slots != 0) slots_.lock();
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.lock(); });
   pool_.lock();
   metadata_.lock();
@@ -419,13 +420,13 @@ void Heap<C, Os, Tls>::after_fork_in_parent() {
   metadata_.unlock();
   pool_.unlock();
   shards_.for_each_bin([](SlabBin<Os>& bin, std::uint8_t) { bin.unlock(); });
+  if constexpr (kHard.guarded_slots != 0) slots_.unlock();
   const ArenaHooks* arenas = arena_hooks();
   const ProfileHooks* profile = profile_hooks();
   registry_.unlock();
   pool_.purging().unlock();
   if (profile != nullptr) profile->after_fork(false);
   if (arenas != nullptr) arenas->after_fork(false);
-  if constexpr (kHard.guarded_slots != 0) slots_.unlock();
 }
 
 template <Config C, OsLayer Os, class Tls>

@@ -2,8 +2,8 @@
 //
 // Usable before constructors have run (all zero is unlocked) and in a child after fork.
 // Not recursive. Ranks, lowest first; a thread takes locks only in rising rank:
-//   0 guarded slots, arena set, arenas by number, sample table   1 purging (see SpanPool)
-//   2 thread registry   3 slab bins (ordered by shard, then class)
+//   0 arena set, arenas by number, sample table   1 purging (see SpanPool)
+//   2 thread registry, then guarded slots   3 slab bins (ordered by shard, then class)
 //   4 span pool   5 metadata arena
 #pragma once
 

@@ -26,7 +26,7 @@ PROGRAMS = Path()
 LIBRARY = Path()
 PLAIN = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
 # Nothing changes while the program waits.
-AT_REST = {**PLAIN, "CARREL_OPTIONS": "purge_thread=0"}
+AT_REST = {**PLAIN, "CARREL_OPTIONS": "purge_thread=0,guard_sample=0"}
 LETTERS = re.compile(r"(\d*)([LFC])")
 
 
