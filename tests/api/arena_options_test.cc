@@ -104,11 +104,12 @@ TEST(ArenaOptions, DecayIsItsOwn) {
   }
   EXPECT_EQ(stats_of(slow).decay_ms, 20'000u);
   EXPECT_EQ(stats_of(slow).free_bytes, 8 * kMiB);
-  for (int i = 0; i < 1000 && stats_of(fast).free_bytes != 0; ++i) {
+  // What is being purged is neither free nor purged yet.
+  for (int i = 0; i < 1000 && stats_of(fast).purged_bytes < 8 * kMiB; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   EXPECT_EQ(stats_of(fast).free_bytes, 0u);
-  EXPECT_EQ(stats_of(fast).purged_bytes, 8 * kMiB);
+  EXPECT_GE(stats_of(fast).purged_bytes, 8 * kMiB);
   EXPECT_EQ(stats_of(slow).free_bytes, 8 * kMiB);  // unless that took ten seconds
   carrel_purge();
   EXPECT_EQ(stats_of(slow).free_bytes, 0u);
