@@ -12,7 +12,8 @@
 // cache/thread_cache.h, heap/hardened_heap.h), what is said of a fault heap/faults.h's.
 //
 // Thread-safe. The lock, of rank 2, guards who waits and what was made; a live slot belongs to its
-// block's owner, and explaining takes no lock. The system is called, and a stack read, without it.
+// block's owner, and explaining takes no lock. A stack is read without it, and the system is called
+// without it but to make a slot.
 #pragma once
 
 #include <new>

@@ -40,7 +40,7 @@ class SpanCache {
   /// Whether keep() may be called with a span of this length.
   bool has_room(ThreadCache& cache, std::size_t granules) const {
     return cache.attached && granules <= KeptSpans::kMaxLength &&
-           cache.kept.granules() + granules <= room() && cache.kept.has_place(granules);
+           may_hold(cache.kept.granules() + granules) && cache.kept.has_place(granules);
   }
   /// Keeps a span in state kKept.
   void keep(ThreadCache& cache, Span* span) { cache.kept.push(span); }
@@ -82,15 +82,12 @@ class SpanCache {
   static constexpr std::size_t kLeastGranules = 4;
   static constexpr std::size_t kLeastOfAll = 64;
 
-  /// How many granules one thread may keep.
-  std::size_t room() const {
+  /// Whether one thread may keep so many granules.
+  bool may_hold(std::size_t granules) const {
     std::size_t threads = registry_.count();
     if (threads < kFewestThreads) threads = kFewestThreads;
-    const std::size_t most = pool_.added_granules() / (kHeapShare * threads);
-    if (most > kMostGranules) return kMostGranules;
-    if (most >= kLeastGranules) return most;
-    const std::size_t least = kLeastOfAll / threads;
-    return least < kLeastGranules ? least : kLeastGranules;
+    if (granules <= kLeastGranules && granules * threads <= kLeastOfAll) return true;
+    return granules <= kMostGranules && granules * threads * kHeapShare <= pool_.added_granules();
   }
 
   void release(Span* span) {
