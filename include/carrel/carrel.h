@@ -123,8 +123,8 @@ typedef struct carrel_arena carrel_arena;
 CARREL_API carrel_arena* carrel_arena_create(void);
 
 /* Pages of the program's own for an arena: by functions that back ranges of carrel's address space.
- * They are called with locks held, one at a time for each arena: they must not allocate, free, or
- * call carrel in any other way, nor throw. */
+ * They are called with locks held: they must not allocate, free, or call carrel in any other way,
+ * nor throw. commit and purge of one arena may run at the same time, on different ranges. */
 
 /* Makes [address, address + size), which nobody uses, readable and writable memory of the program's
  * choice: mmap with MAP_FIXED, or mremap to there. Both are multiples of 2 MiB. 0 to refuse; what
@@ -174,11 +174,13 @@ typedef struct carrel_arena_options {
  * Its freed memory rests with it for its decay; then ordinary memory goes home to the heap. Other
  * pages are taken in pieces of 2 MiB (a file all at once), stay with the arena until it is
  * destroyed, and count as in use for the limits of the process until then; purging empties them.
- * Purging cuts holes into a file; reserved huge pages are never purged. A file can be closed
+ * Purging cuts holes into a file; a block whose pages the file system cannot supply then, or in a
+ * sparse file, ends the process by SIGBUS when it is touched, also where the file had all its pages
+ * before. Reserved huge pages are never purged. A file can be closed
  * afterwards; where it is shared memory, what another process does with its contents is that
- * process's business, and a child made by fork must leave the arena alone. Hooks are called for
- * purging on threads that free, by carrel_purge and where memory is short, not by the helper
- * thread.
+ * process's business, and a child made by fork must leave the arena alone. Purging calls
+ * hooks on any of the program's threads that is inside carrel, which must hold no lock that they
+ * take; never on the helper thread.
  *
  * CARREL_BAD_ARGUMENT: a null pointer, a size too small, a file that is shorter or cannot be asked.
  * CARREL_OUT_OF_RANGE: a number that cannot be. CARREL_UNAVAILABLE with errno: the system refuses
@@ -232,7 +234,7 @@ typedef struct carrel_arena_stats {
   uint64_t allocations;      /* blocks handed out so far */
   uint64_t soft_limit_bytes; /* see carrel_arena_options; UINT64_MAX without one */
   uint64_t free_bytes;       /* that it holds beside the active ones, with options of its own */
-  uint64_t purged_bytes;     /* of these, given back so far */
+  uint64_t purged_bytes;     /* of what it held free, given back so far */
   uint64_t decay_ms;         /* after which they are; UINT32_MAX: the option decay_ms */
 } carrel_arena_stats;
 

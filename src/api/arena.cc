@@ -44,7 +44,7 @@ void* with_room(ProcessArena& arena, std::size_t size, std::size_t alignment, At
   for (std::uint32_t count = 1;; ++count) {
     void* block = attempt();
     if (CARREL_LIKELY(block != nullptr) || least > kMaxRequestBytes) return block;
-    if (!arena.refuses(least)) {
+    if (!arena.refuses(size, alignment)) {
       process_heap.make_room();
       block = attempt();
       if (block != nullptr) return block;
@@ -97,8 +97,8 @@ constexpr ArenaReports kReports = {
           handler = reinterpret_cast<carrel_shortage_handler>(from_handle(arena)->handler(context));
           return handler != nullptr;
         },
-    .refuses = [](carrel_arena* arena,
-                  std::size_t size) { return from_handle(arena)->refuses(size); },
+    .refuses = [](carrel_arena* arena, std::size_t size,
+                  std::size_t alignment) { return from_handle(arena)->refuses(size, alignment); },
     .set = &all_arenas,
 };
 

@@ -29,6 +29,7 @@ struct ArenaPages {
   int file;
   std::uint64_t file_offset;
   std::size_t file_bytes;
+  std::size_t file_page_bytes;
   void* region;  // where the file is mapped
   long error;    // of the last refusal, an error number as a negative value
 };

@@ -19,7 +19,8 @@ void* process_context = nullptr;
 const ArenaReports* reports() { return arena_reports.load(std::memory_order_acquire); }
 
 carrel_shortage_cause cause_of(const FailedRequest& request) {
-  if (request.arena != nullptr && reports()->refuses(request.arena, request.size)) {
+  if (request.arena != nullptr &&
+      reports()->refuses(request.arena, request.size, request.alignment)) {
     return CARREL_BEYOND_ARENA_LIMIT;
   }
   return process_heap.pool().limit_refuses(request.size) ? CARREL_BEYOND_PROCESS_LIMIT

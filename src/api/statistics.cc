@@ -30,12 +30,6 @@ void ask_system(carrel_stats& stats) {
   for_each_block_range(process_heap.map(), [&](const char* start, std::size_t bytes) {
     stats.resident_bytes += ProcessOs::resident_bytes(start, bytes);
   });
-  // Blocks with pages of their own, as large ones have.
-  const GuardedTotals guarded = process_heap.guarded_slots().totals();
-  stats.live_bytes += guarded.live_page_bytes;
-  stats.live_blocks += guarded.live_blocks;
-  stats.large_bytes += guarded.live_page_bytes;
-  stats.large_blocks += guarded.live_blocks;
   for_each_metadata_range(process_heap.map(), process_heap.shards(), process_heap.metadata(),
                           [&](const char* start, std::size_t bytes) {
                             stats.metadata_resident_bytes +=
@@ -57,6 +51,12 @@ void fill_stats(carrel_stats& stats, bool resident) {
   stats.slab_bytes = heap.slab_bytes;
   stats.large_bytes = heap.large_bytes;
   stats.large_blocks = heap.large_blocks;
+  // Blocks with pages of their own, as large ones have.
+  const GuardedTotals guarded = process_heap.guarded_slots().totals();
+  stats.live_bytes += guarded.live_page_bytes;
+  stats.live_blocks += guarded.live_blocks;
+  stats.large_bytes += guarded.live_page_bytes;
+  stats.large_blocks += guarded.live_blocks;
   stats.mapped_bytes = heap.heap_bytes;
   stats.free_bytes = heap.free_bytes;
   stats.touched_bytes = heap.touched_bytes;

@@ -158,7 +158,7 @@ struct ArenaReports {
   /// For shortages (api/shortage.h): who is to be asked for an arena, if anyone; whether it refuses
   /// so large a block by itself.
   bool (*handler)(carrel_arena* arena, carrel_shortage_handler& handler, void*& context);
-  bool (*refuses)(carrel_arena* arena, std::size_t size);
+  bool (*refuses)(carrel_arena* arena, std::size_t size, std::size_t alignment);
   const void* set;  // where the pointer to all of them is, for who reads from outside
 };
 

@@ -80,14 +80,17 @@ class Arena {
       void* memory = context_.metadata.allocate(sizeof(SpanPool<Os>));
       if (memory == nullptr) return false;
       own = ::new (memory) SpanPool<Os>(context_.pool, id_ + 1);
-      own_.store(own, std::memory_order_release);  // pairs with the acquires: it is seen whole
+      // Under the lock: to a fork it is there when it locks the arena and when it unlocks it, or at
+      // neither time. The release pairs with the acquires: it is seen whole.
+      LockGuard guard(lock_);
+      own_.store(own, std::memory_order_release);
     }
     back(*own, wishes.backing);
     const bool backed = wishes.backing.commit != nullptr;
     own->set_limits(wishes.soft_limit_bytes, backed ? SIZE_MAX : wishes.limit_bytes);
-    helper_purges_.store(
-        wishes.backing.on_any_thread && (!backed || wishes.backing.purge != nullptr),
-        std::memory_order_relaxed);
+    const bool can_purge = !backed || wishes.backing.purge != nullptr;
+    can_purge_.store(can_purge, std::memory_order_relaxed);
+    helper_purges_.store(can_purge && wishes.backing.on_any_thread, std::memory_order_relaxed);
     decay_ms_.store(wishes.own_decay ? wishes.decay_ms : kHeapsDecay, std::memory_order_relaxed);
     if (wishes.first_granules != 0 && !own->borrow_first(wishes.first_granules)) {
       back(*own, {});
@@ -96,6 +99,7 @@ class Arena {
     set_in_use(true);
     LockGuard guard(lock_);
     pool_ = own;
+    purged_before_ = own->totals().purged;
     limit_bytes_ = wishes.limit_bytes;
     soft_limit_bytes_ = wishes.soft_limit_bytes;
     return true;
@@ -106,6 +110,7 @@ class Arena {
     SpanPool<Os>* own = own_.load(std::memory_order_acquire);
     if (own == nullptr) return;
     own->return_all();
+    back(*own, {});  // what it was given as context is its maker's again
     LockGuard guard(lock_);
     pool_ = &context_.pool;
   }
@@ -115,17 +120,23 @@ class Arena {
   std::size_t purge_own(bool everything, bool on_helper, std::uint32_t heaps_decay_ms) {
     SpanPool<Os>* own = own_.load(std::memory_order_acquire);
     if (own == nullptr || own->totals().touched == 0) return 0;
+    if (!can_purge_.load(std::memory_order_relaxed)) return 0;
     if (on_helper && !helper_purges_.load(std::memory_order_relaxed)) return 0;
     const std::uint32_t own_ms = decay_ms_.load(std::memory_order_relaxed);
     const std::uint32_t ms = own_ms == kHeapsDecay ? heaps_decay_ms : own_ms;
     const bool now = everything || own->over_soft_limit() || context_.pool.memory_is_short();
     return own->purge_older_than(now ? std::uint8_t{0} : decay_ticks_of(ms), SIZE_MAX);
   }
-  /// Whether that is to be done whenever something was freed.
-  bool purges_at_free() const {
+  /// Whether that is to be done now that something was freed: where the helper does not, once a
+  /// tick, since all that rests is looked through.
+  bool purges_at_free() {
     const SpanPool<Os>* own = own_.load(std::memory_order_acquire);
-    return own != nullptr &&
-           (own->over_soft_limit() || !helper_purges_.load(std::memory_order_relaxed));
+    if (own == nullptr || !can_purge_.load(std::memory_order_relaxed)) return false;
+    if (own->over_soft_limit()) return true;
+    if (helper_purges_.load(std::memory_order_relaxed)) return false;
+    if (decay_ms_.load(std::memory_order_relaxed) == 0) return true;
+    const std::uint32_t tick = context_.tick.load(std::memory_order_relaxed);
+    return at_free_tick_.exchange(tick, std::memory_order_relaxed) != tick;
   }
   /// Free granules in its own pool that are perhaps resident and will be purged by the helper.
   std::size_t resting() const {
@@ -295,10 +306,13 @@ class Arena {
   }
 
   /// Whether the arena itself is why so large a block cannot be had from it.
-  bool refuses(std::size_t size) {
+  bool refuses(std::size_t size, std::size_t alignment) {
     LockGuard guard(lock_);
-    const std::size_t least = size > kMaxSlotBytes ? size : kGranuleBytes;
-    return !in_use_ || size > kMaxRequestBytes || !may_take(align_up(least, kGranuleBytes));
+    if (size == 0) size = 1;
+    const std::size_t least = size > alignment ? size : alignment;
+    if (!in_use_ || least > kMaxRequestBytes) return true;
+    if (least > kMaxSlotBytes) return !may_take(align_up(size, kGranuleBytes));
+    return !may_take(std::size_t{kClasses[size_class_for(least)].granules} << kGranuleShift);
   }
 
   /// Whom to tell before a request of this arena fails; null for nobody. False for one that is
@@ -331,7 +345,7 @@ class Arena {
               .allocations = allocations_,
               .soft_limit_bytes = soft_limit_bytes_,
               .free_bytes = own.free << kGranuleShift,
-              .purged_bytes = own.purged << kGranuleShift,
+              .purged_bytes = has_own ? (own.purged - purged_before_) << kGranuleShift : 0,
               .decay_ms = has_own ? decay : kHeapsDecay};
     return in_use_;
   }
@@ -542,11 +556,14 @@ class Arena {
   /// Made when first wanted, and kept for later lives; the decay of what rests there.
   std::atomic<SpanPool<Os>*> own_{nullptr};
   std::atomic<std::uint32_t> decay_ms_{kHeapsDecay};
+  std::atomic<bool> can_purge_{true};
   std::atomic<bool> helper_purges_{true};
-  Mutex<Os> lock_;  // guards everything below and the arena's spans
+  std::atomic<std::uint32_t> at_free_tick_{0};  // when a thread that freed last purged there
+  Mutex<Os> lock_;                              // guards everything below and the arena's spans
   bool in_use_ = false;
   SpanPool<Os>* pool_ = &context_.pool;  // where its spans are from: the heap's or its own
   std::size_t soft_limit_bytes_ = kNoLimit;
+  std::size_t purged_before_ = 0;  // granules, in earlier lives
   Bin bins_[kClassCount + 1];
   IntrusiveList<Span> large_;
   std::size_t live_bytes_ = 0;

@@ -25,30 +25,15 @@ class ArenaSet {
 
   /// Null when memory or numbers are exhausted.
   Arena<Os>* create() {
-    Arena<Os>* arena = nullptr;
-    {
-      LockGuard guard(lock_);
-      arena = unused_ != nullptr ? unused_ : make();
-      if (arena == nullptr) return nullptr;
-      unused_ = arena->next_unused;
-      arena->next_unused = nullptr;
-      ++count_;
-    }
-    arena->set_in_use(true);
+    Arena<Os>* arena = take_unused();
+    if (arena != nullptr) arena->set_in_use(true);
     return arena;
   }
 
   /// As create(); null also when what is wished for is refused.
   Arena<Os>* create_with(const ArenaWishes& wishes) {
-    Arena<Os>* arena = nullptr;
-    {
-      LockGuard guard(lock_);
-      arena = unused_ != nullptr ? unused_ : make();
-      if (arena == nullptr) return nullptr;
-      unused_ = arena->next_unused;
-      arena->next_unused = nullptr;
-      ++count_;
-    }
+    Arena<Os>* arena = take_unused();
+    if (arena == nullptr) return nullptr;
     purger_.keep_time();
     if (arena->begin_with(wishes)) {
       with_own_.fetch_add(1, std::memory_order_relaxed);
@@ -182,6 +167,15 @@ class ArenaSet {
   friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   static constexpr std::uint32_t kHeapsDecayAtFree = 500;
 
+  Arena<Os>* take_unused() {
+    LockGuard guard(lock_);
+    Arena<Os>* arena = unused_ != nullptr ? unused_ : make();
+    if (arena == nullptr) return nullptr;
+    unused_ = arena->next_unused;
+    arena->next_unused = nullptr;
+    ++count_;
+    return arena;
+  }
   void keep_unused(Arena<Os>& arena) {
     LockGuard guard(lock_);
     arena.next_unused = unused_;

@@ -88,6 +88,67 @@ TEST(ArenaOptions, BadOnesAreRefused) {
   EXPECT_EQ(carrel_arena_region(nullptr, nullptr), nullptr);
 }
 
+TEST(ArenaOptions, LivesOfDifferentKindsShareNothing) {
+  // The same arena, once with pages of its own and once without.
+  for (int life = 0; life < 3; ++life) {
+    EXPECT_EQ(carrel_arena_destroy(create({.pages = CARREL_PAGES_ADVISED_HUGE})), CARREL_OK);
+    carrel_arena* plain = carrel_arena_create();
+    ASSERT_NE(plain, nullptr);
+    EXPECT_EQ(stats_of(plain).purged_bytes, 0u);
+    EXPECT_EQ(carrel_arena_destroy(plain), CARREL_OK);
+  }
+  const int file = memfd_create("lives", MFD_CLOEXEC);
+  ASSERT_EQ(ftruncate(file, 8 * kMiB), 0);
+  const auto open_arena = [&](std::uint64_t offset) {
+    return create(
+        {.pages = CARREL_PAGES_OF_FILE, .fd = file, .file_offset = offset, .file_bytes = 4 * kMiB});
+  };
+  carrel_arena* first = open_arena(0);
+  carrel_arena* second = open_arena(4 * kMiB);
+  EXPECT_NE(carrel_arena_region(first, nullptr), nullptr);
+  EXPECT_NE(carrel_arena_region(second, nullptr), nullptr);
+  EXPECT_NE(carrel_arena_region(first, nullptr), carrel_arena_region(second, nullptr));
+  EXPECT_EQ(carrel_arena_destroy(first), CARREL_OK);
+  EXPECT_EQ(carrel_arena_destroy(second), CARREL_OK);
+  close(file);
+}
+
+TEST(ArenaOptions, AHookKeepsErrnoOfAFree) {
+  static const carrel_page_hooks hooks = {
+      .commit = [](void*, void* start, std::size_t bytes) -> int {
+        return mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0 ? 1 : 0;
+      },
+      .purge = [](void*, void* start, std::size_t bytes) -> int {
+        const int done = madvise(start, bytes, MADV_DONTNEED);
+        errno = EIO;
+        return done == 0 ? 1 : 0;
+      },
+  };
+  carrel_arena* arena =
+      create({.own_decay = 1, .decay_ms = 0, .pages = CARREL_PAGES_OF_HOOKS, .hooks = &hooks});
+  void* block = carrel_arena_alloc(arena, kMiB);
+  ASSERT_NE(block, nullptr);
+  std::memset(block, 1, kMiB);
+  errno = 77;
+  carrel_free(block);
+  EXPECT_EQ(errno, 77);
+  EXPECT_GT(stats_of(arena).purged_bytes, 0u);
+  EXPECT_EQ(carrel_arena_destroy(arena), CARREL_OK);
+}
+
+TEST(ArenaOptions, OptionsOfOtherVersions) {
+  struct Later {
+    carrel_arena_options known;
+    std::uint64_t more;
+  } later = {};
+  carrel_arena* arena = nullptr;
+  const auto make = [&] { return carrel_arena_create_with(&later.known, sizeof later, &arena); };
+  EXPECT_EQ(make(), CARREL_OK);
+  EXPECT_EQ(carrel_arena_destroy(arena), CARREL_OK);
+  later.more = 1;
+  EXPECT_EQ(make(), CARREL_UNAVAILABLE) << "it wishes for something that is not known here";
+}
+
 TEST(ArenaOptions, DecayIsItsOwn) {
   carrel_ctl_write_u64("option.purge_thread", 1);
   carrel_arena* slow = create({.own_decay = 1, .decay_ms = 20'000});

@@ -32,7 +32,7 @@ pub struct carrel_arena_stats {
     pub soft_limit_bytes: u64,
     /// That it holds beside the active ones, with options of its own.
     pub free_bytes: u64,
-    /// Of these, given back so far.
+    /// Of what it held free, given back so far.
     pub purged_bytes: u64,
     /// After which they are; `u32::MAX`: the option `decay_ms`.
     pub decay_ms: u64,

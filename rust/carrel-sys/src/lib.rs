@@ -11,7 +11,7 @@
 //!
 //! # Building
 //!
-//! A C++20 compiler is needed (GCC 12 and Clang 14 or later are known to do), no C++ library at run
+//! A C++20 compiler is needed (GCC 12 and Clang 19 or later are known to do), no C++ library at run
 //! time. `CARREL_LIB_DIR` names the folder of an installed `libcarrel-prefixed.a` (with the feature
 //! `override`: `libcarrel.a`) to use instead; `CARREL_INCLUDE_DIR` its headers, where they are not
 //! found nearby. Build scripts of crates that depend on this one find carrel's headers in

@@ -1,9 +1,11 @@
 // Pages of other kinds for ranges of the heap's address space, on Linux: files, reserved huge
 // pages, pages of chosen nodes. libnuma is not needed: mbind is a system call.
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/mempolicy.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "base/bits.h"
 #include "os/linux/linux_os.h"
@@ -49,7 +51,10 @@ bool LinuxOs::look_at_file(int file, std::uint64_t& bytes, std::uint64_t& page_b
   struct stat status = {};
   if (fstat(file, &status) != 0) return false;
   bytes = static_cast<std::uint64_t>(status.st_size);
-  page_bytes = static_cast<std::uint64_t>(status.st_blksize);  // of hugetlbfs: its huge pages
+  struct statfs system = {};
+  if (fstatfs(file, &system) != 0) return false;
+  page_bytes = system.f_type == HUGETLBFS_MAGIC ? static_cast<std::uint64_t>(system.f_bsize)
+                                                : LinuxOs::page_bytes();
   return true;
 }
 

@@ -18,8 +18,9 @@ namespace carrel::core {
 namespace {
 
 std::atomic<void (*)(const MemoryFault&)> explain_fault{nullptr};
-/// A thread is at it; others that fault meanwhile wait for the end.
-std::atomic<bool> explaining{false};
+/// The process of which a thread is at it (not a child's of fork); others that fault meanwhile wait
+/// for the end.
+std::atomic<long> explaining{0};
 
 MemoryFault fault_of(const siginfo_t* info, const void* context) {
   const auto& machine = static_cast<const ucontext_t*>(context)->uc_mcontext;
@@ -48,11 +49,12 @@ void die_by_default(siginfo_t* info) {
 void on_fault(int, siginfo_t* info, void* context) {
   const int saved_errno = errno;
   if (info->si_code > 0) {  // the kernel's, not another process's
-    if (explaining.exchange(true)) {
+    const long process = raw_syscall(SYS_getpid);
+    if (explaining.exchange(process) == process) {
       for (;;) raw_syscall(SYS_pause);
     }
     explain_fault.load(std::memory_order_acquire)(fault_of(info, context));
-    explaining.store(false);
+    explaining.store(0);
   }
   die_by_default(info);
   errno = saved_errno;

@@ -45,7 +45,7 @@ struct LinuxOs {
   static std::uint64_t random_word();
   static std::size_t resident_bytes(const void* p, std::size_t bytes);
 
-  // For heap profiles: the second half of the contract.
+  // For heap profiles: the second part of the contract.
   using CodeMapping = LinuxCodeMapping;
 
   /// May allocate. False where there is no unwinder.

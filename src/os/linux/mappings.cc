@@ -25,6 +25,8 @@ class MapLines {
   MapLines(const MapLines&) = delete;
   MapLines& operator=(const MapLines&) = delete;
 
+  bool opened() const { return !is_error(file_); }
+
   /// False at the end. A line is valid until the next call; one that is too long is cut off.
   bool next(TextView& line) {
     for (;;) {
@@ -200,11 +202,13 @@ void LinuxOs::for_each_code_mapping(void (*visit)(void* context, const LinuxCode
   }
 }
 
-// In smaps a mapping's line as in maps is followed by others, "Name:   number kB".
-std::size_t LinuxOs::huge_page_bytes(bool (*ours)(std::uintptr_t address)) {
+namespace {
+
+/// Of the mappings that are ours. In smaps a mapping's line as in maps is followed by others,
+/// "Name: number kB".
+std::size_t huge_kib(MapLines& lines, bool (*ours)(std::uintptr_t address)) {
   static constexpr TextView kNames[] = {
       "AnonHugePages:", "ShmemPmdMapped:", "FilePmdMapped:", "Shared_Hugetlb:", "Private_Hugetlb:"};
-  MapLines lines("/proc/self/smaps");
   TextView text;
   std::size_t kib = 0;
   bool counts = false;
@@ -223,7 +227,17 @@ std::size_t LinuxOs::huge_page_bytes(bool (*ours)(std::uintptr_t address)) {
       kib += number;
     }
   }
-  return kib * kKiB;
+  return kib;
+}
+
+}  // namespace
+
+std::size_t LinuxOs::huge_page_bytes(bool (*ours)(std::uintptr_t address)) {
+  // Most processes have none, which their sums say for less.
+  MapLines sums("/proc/self/smaps_rollup");
+  if (sums.opened() && huge_kib(sums, [](std::uintptr_t) { return true; }) == 0) return 0;
+  MapLines lines("/proc/self/smaps");
+  return huge_kib(lines, ours) * kKiB;
 }
 
 }  // namespace carrel::core

@@ -53,6 +53,14 @@ pub struct ArenaStats {
     pub limit_bytes: u64,
     /// Blocks handed out so far.
     pub allocations: u64,
+    /// Beyond this, what is freed is purged at once; `u64::MAX` without such a limit.
+    pub soft_limit_bytes: u64,
+    /// What it holds free beside the active bytes, with options of its own.
+    pub free_bytes: u64,
+    /// Of what it held free, given back so far.
+    pub purged_bytes: u64,
+    /// After how many milliseconds that is; `u32::MAX`: the option `decay_ms`.
+    pub decay_ms: u64,
 }
 
 /// Where an arena has its memory from. Files and functions of the program's own: `carrel-sys`.
@@ -190,6 +198,10 @@ impl Arena {
             peak_bytes: all.peak_bytes,
             limit_bytes: all.limit_bytes,
             allocations: all.allocations,
+            soft_limit_bytes: all.soft_limit_bytes,
+            free_bytes: all.free_bytes,
+            purged_bytes: all.purged_bytes,
+            decay_ms: all.decay_ms,
         }
     }
 
