@@ -27,12 +27,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import generated
 import page
 from common import (HERE, ROOT, cargo, die, geometric_mean, machine, middle, note, table,
                     target_dir)
 
 sys.path.insert(0, str(ROOT / "bench"))
-from harness import elf_hide, inputs  # noqa: E402
+from harness import elf_hide  # noqa: E402
 
 PINNED = HERE / "rustc"
 CRATES = ("syn", "regex_automata", "serde_json")  # the second holds most of regex
@@ -46,7 +47,6 @@ LIBRARIES = {CARREL: "build/release/lib/libcarrel.so", "mimalloc3": "build/peers
 HOW_TO_GET = {CARREL: "./dev build", "mimalloc3": "python3 bench/peers/build.py --only mimalloc3",
               "snmalloc": "python3 bench/peers/build.py --only snmalloc"}
 PROOF_SYMBOLS = ("malloc", "free", "realloc", "_Znwm", "_ZdlPv")
-LINES_PER_MODULE = 39
 
 # Writes the command for a wanted crate to a file, and runs the compiler as cargo asked.
 WRAPPER = """#!{python}
@@ -208,11 +208,11 @@ def note_commands(sysroot: Path, mode: str) -> Path:
     return folder
 
 
-def crate_jobs(sysroot: Path, modes: list[str]) -> list[Job]:
+def crate_jobs(sysroot: Path, modes: list[str], crates: list[str]) -> list[Job]:
     jobs = []
-    for mode in modes:
+    for mode in modes if crates else []:
         folder = note_commands(sysroot, mode)
-        for crate in CRATES:
+        for crate in crates:
             noted = json.loads((folder / f"{crate}.json").read_text(encoding="utf-8"))
             jobs.append(Job(f"{crate} {mode}", without_output_folder(noted["arguments"]),
                             noted["environment"], noted["folder"]))
@@ -220,11 +220,10 @@ def crate_jobs(sysroot: Path, modes: list[str]) -> list[Job]:
 
 
 def generated_job(work: Path, lines: int) -> Job:
-    source = work / "generated.rs"
-    source.write_text(inputs.rust_crate(max(1, lines // LINES_PER_MODULE)), encoding="utf-8")
-    count = source.read_text(encoding="utf-8").count("\n")
+    count = generated.write(work / GENERATED, lines)
     return Job(f"{GENERATED} check ({count} lines)",
-               ["--crate-name", GENERATED, "--edition", "2021", "--emit", "metadata", str(source)],
+               ["--crate-name", GENERATED, "--crate-type", "lib", "--edition", "2021", "--emit",
+                "metadata", str(work / GENERATED / "src" / "lib.rs")],
                dict(os.environ), str(work))
 
 
@@ -326,7 +325,7 @@ def main() -> int:
         toolchain = work / "toolchain"
         toolchain.mkdir()
         compilers = prepare_compilers(names, sysroot, toolchain)
-        jobs = [job for job in crate_jobs(sysroot, modes) if job.name.split()[0] in crates]
+        jobs = crate_jobs(sysroot, modes, [crate for crate in crates if crate != GENERATED])
         if GENERATED in crates:
             jobs.append(generated_job(work, options.lines))
         costs = measure(compilers, jobs, sysroot, rounds, work, random.Random(options.seed))
