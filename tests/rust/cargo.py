@@ -60,9 +60,11 @@ def run(command: list[str], cwd: Path = CRATES, env: dict[str, str] | None = Non
     return done
 
 
-def guard_errors(guard: Path, target: str, *features: str) -> list[str]:
+def guard_errors(guard: Path, target: str, *features: str, miri: bool = False) -> list[str]:
     """What a guard.rs says on a target of which no library is at hand: its cfg values are real."""
     chosen = [word for name in features for word in ("--cfg", f'feature="{name}"')]
+    if miri:
+        chosen += ["--cfg", "miri", "-A", "explicit_builtin_cfgs_in_flags"]
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "guard.rs"
         body = guard.read_text(encoding="utf-8").replace("//!", "//")

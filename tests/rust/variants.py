@@ -37,6 +37,12 @@ def check_fallback() -> None:
                      env=separate({"RUSTFLAGS": flags}))
     cargo.check(done.stdout.startswith("system: system serves"),
                 f"where carrel does not run: {done.stdout}")
+    # Miri is no target: strict-target does not object to it.
+    done = cargo.run(["cargo", "test", "--locked", "-q", "-p", "carrel", "--features",
+                      "strict-target", "--test", "unsupported"],
+                     env=separate({"RUSTFLAGS": flags}))
+    cargo.check("3 passed" in done.stdout,
+                f"the system's allocator does not serve for carrel:\n{done.stdout}")
     done = cargo.run(["cargo", "test", "--locked", "-q", "-p", "carrel", "--doc"],
                      env=separate({"RUSTFLAGS": flags, "RUSTDOCFLAGS": flags}))
     cargo.check("0 failed" in done.stdout and "0 passed" not in done.stdout,
@@ -49,6 +55,9 @@ def check_guards() -> None:
                           ("x86_64-unknown-linux-musl", 0)):
         errors = cargo.guard_errors(SYS_GUARD, target, "strict-target")
         cargo.check(len(errors) == count, f"strict-target on {target}: {errors}")
+    for target, count in (("x86_64-unknown-linux-gnu", 0), ("x86_64-apple-darwin", 1)):
+        errors = cargo.guard_errors(SYS_GUARD, target, "strict-target", miri=True)
+        cargo.check(len(errors) == count, f"strict-target under Miri for {target}: {errors}")
     errors = cargo.guard_errors(SYS_GUARD, "x86_64-unknown-linux-gnu", "override",
                                 "local-dynamic-tls")
     cargo.check(len(errors) == 1 and "exclude each other" in errors[0], f"guard: {errors}")

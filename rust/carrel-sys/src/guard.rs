@@ -2,7 +2,6 @@
 
 #[cfg(all(
     feature = "strict-target",
-    not(miri),
     not(all(
         target_os = "linux",
         target_pointer_width = "64",

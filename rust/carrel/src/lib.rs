@@ -14,7 +14,7 @@
 //!
 //! On targets that carrel does not support (anything but 64-bit Linux on x86-64 and aarch64), and
 //! under Miri, [`Carrel`] forwards to the system's allocator, and [`SUPPORTED`] is false; with the
-//! feature `strict-target` such a target is a compile error.
+//! feature `strict-target` such a target is a compile error. Miri on a supported target is none.
 //!
 //! # Features
 //!
