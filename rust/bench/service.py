@@ -25,6 +25,7 @@ from common import ROOT, build, die, environment, machine, middle, note, table, 
 
 EXAMPLE = ROOT / "rust" / "examples" / "service"
 ALLOCATORS = ("carrel", "mimalloc", "jemalloc", "snmalloc", "system")
+KNOWN = (*ALLOCATORS, "carrel-secure")
 CONNECTIONS = (1, 8, 64, 256, 512)
 LATENCIES = {"p50_us": "p50", "p99_us": "p99", "p999_us": "p99.9"}
 
@@ -143,7 +144,7 @@ def report(samples: dict[str, dict[str, list[float]]], steps: list[int], seconds
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev bench-service", description=__doc__.split("\n")[0])
     parser.add_argument("--allocs", default=",".join(ALLOCATORS),
-                        help="comma-separated, of " + ",".join(ALLOCATORS))
+                        help="comma-separated, of " + ",".join(KNOWN))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="of load for each step")
     parser.add_argument("--connections", default=",".join(map(str, CONNECTIONS)),
@@ -153,8 +154,8 @@ def main() -> int:
     options = parser.parse_args()
     allocators = options.allocs.split(",")
     for name in allocators:
-        if name not in ALLOCATORS:
-            parser.error(f"'{name}' is unknown; one of: {', '.join(ALLOCATORS)}")
+        if name not in KNOWN:
+            parser.error(f"'{name}' is unknown; one of: {', '.join(KNOWN)}")
     try:
         steps = [int(word) for word in options.connections.split(",")]
     except ValueError:

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """service: the example service answers on carrel, and its /stats can be read by a machine.
 
-An order comes back as a receipt and as a page; the load generator finds no fault; /stats is one
-JSON object, in Prometheus' format each sample has its type; the numbers follow the load.
+An order comes back as a receipt and as a page, and in the summary that a background task makes;
+what is no order is refused; the load generator finds no fault; /stats is one JSON object, in
+Prometheus' format each sample has its type; the numbers follow the load.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -34,12 +36,29 @@ def check_answers(port: str) -> None:
     cargo.check(json.loads(fetch(port, "/order", ORDER)[0])["known"], "the order was forgotten")
     page, kind = fetch(port, "/receipt/a%20&%20b")
     cargo.check("<h1>a &amp; b</h1>" in page and "html" in kind, f"the page: {page}")
-    for path, status in (("/receipt/nobody", 404), ("/nothing", 404)):
+
+
+def check_summary(port: str) -> None:
+    """What the background task counts, some moments after the orders."""
+    deadline = time.monotonic() + 30
+    while True:
+        text, kind = fetch(port, "/summary")
+        if text and json.loads(text).get("tea") == 3:
+            break
+        cargo.check(time.monotonic() < deadline, f"the summary stays {text!r}")
+        time.sleep(0.1)
+    cargo.check(kind == "application/json", f"/summary is {kind}")
+
+
+def check_refusals(port: str) -> None:
+    for path, body, status in (("/receipt/nobody", None, 404), ("/nothing", None, 404),
+                               ("/order", {"customer": "x"}, 400)):
         try:
-            fetch(port, path)
-            cargo.die(f"{path} was answered")
+            fetch(port, path, body)
         except urllib.error.HTTPError as error:
             cargo.check(error.code == status, f"{path}: {error.code}")
+        else:
+            cargo.die(f"{path} was answered")
 
 
 def check_statistics(port: str) -> int:
@@ -69,6 +88,8 @@ def main() -> int:
         name, port = server.stdout.readline().split()
         cargo.check(name == "carrel", f"the service says it runs on {name}")
         check_answers(port)
+        check_summary(port)
+        check_refusals(port)
         before = check_statistics(port)
         done = cargo.run([str(programs / "load"), port, "16", "1"])
         result = json.loads(done.stdout)

@@ -65,7 +65,7 @@ struct Receipt {
 #[derive(Default)]
 struct State {
     cache: Mutex<HashMap<String, Vec<Item>>>,
-    summary: Mutex<String>,
+    summary: Mutex<String>, // JSON, once there is one
 }
 
 type Reply = Response<Full<Bytes>>;
@@ -132,7 +132,9 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Reply, 
                 Err(error) => reply(StatusCode::BAD_REQUEST, format!("no order: {error}\n")),
             }
         }
-        (&Method::GET, "/summary") => reply(StatusCode::OK, state.summary.lock().unwrap().clone()),
+        (&Method::GET, "/summary") => {
+            typed(reply(StatusCode::OK, state.summary.lock().unwrap().clone()), "application/json")
+        }
         (&Method::GET, "/stats") => {
             statistics_reply(request.uri().query() == Some("format=prometheus"))
         }
@@ -207,4 +209,22 @@ fn main() -> std::io::Result<()> {
         .enable_all()
         .build()?
         .block_on(serve())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_trimmed_when_it_is_full() {
+        let state = State::default();
+        let order = |n: usize| Order { customer: format!("customer {n}"), items: Vec::new() };
+        for n in 0..CACHE_ENTRIES {
+            take_order(&state, order(n));
+        }
+        assert_eq!(state.cache.lock().unwrap().len(), CACHE_ENTRIES);
+        take_order(&state, order(CACHE_ENTRIES));
+        let left = state.cache.lock().unwrap().len();
+        assert_eq!(left, CACHE_ENTRIES + 1 - (CACHE_ENTRIES + 1) / 4);
+    }
 }

@@ -6,22 +6,22 @@ pub const ALLOCATOR: &str = "snmalloc";
 #[cfg(not(feature = "snmalloc"))]
 pub const ALLOCATOR: &str = carrel_select::NAME;
 
-#[cfg(feature = "carrel")]
+#[cfg(any(feature = "carrel", feature = "carrel-secure"))]
 pub fn json() -> String {
     carrel::stats_text(carrel::Format::Json)
 }
 
-#[cfg(feature = "carrel")]
+#[cfg(any(feature = "carrel", feature = "carrel-secure"))]
 pub fn prometheus() -> String {
     carrel::stats_text(carrel::Format::Prometheus)
 }
 
-#[cfg(not(feature = "carrel"))]
+#[cfg(not(any(feature = "carrel", feature = "carrel-secure")))]
 pub fn json() -> String {
     serde_json::json!({"allocator": ALLOCATOR, "resident_bytes": resident_bytes()}).to_string()
 }
 
-#[cfg(not(feature = "carrel"))]
+#[cfg(not(any(feature = "carrel", feature = "carrel-secure")))]
 pub fn prometheus() -> String {
     format!(
         "# HELP process_resident_memory_bytes Resident memory of the process, of any kind.\n\
@@ -32,7 +32,7 @@ pub fn prometheus() -> String {
 }
 
 /// 0 where /proc does not say.
-#[cfg(not(feature = "carrel"))]
+#[cfg(not(any(feature = "carrel", feature = "carrel-secure")))]
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
