@@ -429,9 +429,8 @@ CARREL_API carrel_result carrel_profile_dump_fd(int fd);
 
 /* What a hook is told of. */
 typedef enum carrel_sample_event {
-  CARREL_SAMPLE_ALLOCATED =
-      0,                  /* the block is about to be handed out; its contents are unspecified */
-  CARREL_SAMPLE_FREED = 1 /* it is about to be given back; its contents are still there */
+  CARREL_SAMPLE_ALLOCATED = 0, /* the block is about to be handed out; it may hold anything */
+  CARREL_SAMPLE_FREED = 1      /* it is about to be given back; its contents are still there */
 } carrel_sample_event;
 
 /* A sampled block. */
