@@ -23,7 +23,11 @@ struct ProfileNumbers {
   std::uint64_t stacks = 0;
   std::uint64_t live_bytes = 0;
   std::uint64_t peak_bytes = 0;
+  std::uint64_t hooks = 0;  // of the program, that hear of samples
 };
+
+/// The profiler, made if need be, sampling for nobody then; null when memory is exhausted.
+Profiler<ProcessHeap::Os>* make_profiler();
 
 void read_profile(ProfileNumbers& numbers);
 
