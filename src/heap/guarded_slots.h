@@ -224,6 +224,7 @@ class GuardedSlots {
   }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   static constexpr std::uint32_t kNone = 0xFFFF;
   static constexpr unsigned char kPattern = 0xB9;  // no text, no zero, no small number
   static_assert(kMostSlots < kNone && kMostSlots % kSlotsPerSpan == 0);

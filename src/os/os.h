@@ -128,6 +128,7 @@ concept OsLayer = requires(void* p, std::size_t n, std::atomic<std::uint32_t>& w
 //                           A file's number or 0; negative: an error number.
 //   process_id(), wall_clock_ns()
 //                           The latter since 1970.
+//   steady_clock_ns()       A clock that never goes back.
 template <class Os>
 concept ProfilingOs = requires(const void** frames, std::size_t n, long file, const char* path,
                                void* context,
@@ -140,6 +141,7 @@ concept ProfilingOs = requires(const void** frames, std::size_t n, long file, co
   { Os::close_file(file) } -> std::same_as<long>;
   { Os::process_id() } -> std::same_as<std::uint64_t>;
   { Os::wall_clock_ns() } -> std::same_as<std::uint64_t>;
+  { Os::steady_clock_ns() } -> std::same_as<std::uint64_t>;
 };
 
 // What arenas with pages of their own and the statistics of huge pages need beside that. The first
