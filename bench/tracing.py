@@ -160,8 +160,8 @@ def alone(program: Program, folder: Path) -> Run:
 def recorded(program: Program, folder: Path, options: list[str]) -> Run:
     trace = folder / "t.crl"
     began, cpu = time.monotonic(), children_cpu()
-    done = subprocess.run([str(BUILD / CARREL), "record", "--json", "-o", str(trace), "--max-disk", "20G",
-                           *options, "--", *program.words], capture_output=True, text=True,
+    done = subprocess.run([str(BUILD / CARREL), "record", "--json", "-o", str(trace), "--max-disk",
+                           "20G", *options, "--", *program.words], capture_output=True, text=True,
                           env=program.surroundings(), check=False)
     wall, all_cpu = time.monotonic() - began, children_cpu() - cpu
     if done.returncode != 0:
@@ -282,8 +282,8 @@ def replaying(folder: Path, events: int, runs: int, allocators: str) -> dict[str
     trace, recording = record_long(folder, events)
     print(f"replaying {recording['events']:,} events", file=sys.stderr)
     began, cpu = time.monotonic(), children_cpu()
-    process = subprocess.Popen([str(BUILD / CARREL), "replay", str(trace), "--json", "--runs", str(runs),
-                                "--alloc", allocators], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([str(BUILD / CARREL), "replay", str(trace), "--json", "--runs",
+                                str(runs), "--alloc", allocators], stdout=subprocess.PIPE, text=True)
     watch = MemoryWatch(process.pid)
     output = process.communicate()[0]
     seconds = time.monotonic() - began
