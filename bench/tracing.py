@@ -282,8 +282,9 @@ def replaying(folder: Path, events: int, runs: int, allocators: str) -> dict[str
     trace, recording = record_long(folder, events)
     print(f"replaying {recording['events']:,} events", file=sys.stderr)
     began, cpu = time.monotonic(), children_cpu()
-    process = subprocess.Popen([str(BUILD / CARREL), "replay", str(trace), "--json", "--runs",
-                                str(runs), "--alloc", allocators], stdout=subprocess.PIPE, text=True)
+    command = [str(BUILD / CARREL), "replay", str(trace), "--json", "--runs", str(runs), "--alloc",
+               allocators]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     watch = MemoryWatch(process.pid)
     output = process.communicate()[0]
     seconds = time.monotonic() - began
