@@ -105,7 +105,8 @@ typedef enum carrel_result {
   CARREL_TOO_SMALL = 6,    /* the buffer is too small for the text */
   CARREL_NO_MEMORY = 7,    /* memory is exhausted */
   CARREL_UNAVAILABLE = 8,  /* this build of the library, or the system, cannot */
-  CARREL_IO_ERROR = 9      /* a file could not be written; errno says why */
+  CARREL_IO_ERROR = 9,     /* a file could not be written; errno says why */
+  CARREL_TOO_MANY = 10     /* there are as many of these as there can be */
 } carrel_result;
 
 /* One line of English about a result, without a full stop. Static storage. */
@@ -401,24 +402,76 @@ CARREL_API carrel_result carrel_profile_start(size_t interval);
  * blocks stay in the profile until they are freed. Nothing happens if none is running. */
 CARREL_API carrel_result carrel_profile_stop(void);
 
-/* Forgets all allocations until now, and the peak, but not what is live. CARREL_BAD_ARGUMENT if no
- * profile was ever started. */
+/* Forgets all allocations and frees until now, and the peak, but not what is live.
+ * CARREL_BAD_ARGUMENT if no profile was ever started. */
 CARREL_API carrel_result carrel_profile_reset(void);
 
 /* Writes the profile to a file: gzipped profile.proto, for `go tool pprof` and others, with the
  * sample types alloc_objects, alloc_space (since the start or the last reset), inuse_objects,
- * inuse_space (live now), peak_objects and peak_space (live when the most bytes were). Addresses
- * come with mappings and build ids, names are found later. Null `path`: PREFIX.PID.NUMBER.pb.gz,
- * the first NUMBER for which there is no file, with the environment's CARREL_PROFILE_PREFIX, or
- * else "carrel" in the working directory; a `path` that is given is written over. Any thread may
- * call this, but no signal handler: the option profile_signal is for that. Allocates nothing.
- * Threads that take samples, or free what was sampled, wait meanwhile: who reads a pipe must be
- * another process. After an error the file may be incomplete. CARREL_BAD_ARGUMENT if no profile was
- * ever started; CARREL_NO_MEMORY; CARREL_IO_ERROR. */
+ * inuse_space (live now), peak_objects and peak_space (live when the most bytes were), and
+ * freed_objects, freed_space and lifetime (what was freed since then, and how long its blocks lived
+ * all together, in microseconds; a mean lifetime is lifetime / freed_objects). The samples of the
+ * last three are apart by the numeric label lifetime_up_to, in nanoseconds: 1,000, 10,000 and so on
+ * to 10 to the power of 13, whose samples lived longer than 1,000 seconds. Stacks are those of the
+ * allocations. Addresses come with mappings and build ids, names are found later. Null `path`:
+ * PREFIX.PID.NUMBER.pb.gz, the first NUMBER for which there is no file, with the environment's
+ * CARREL_PROFILE_PREFIX, or else "carrel" in the working directory; a `path` that is given is
+ * written over. Any thread may call this, but no signal handler: the option profile_signal is for
+ * that. Allocates nothing. Threads that take samples, or free what was sampled, wait meanwhile: who
+ * reads a pipe must be another process. After an error the file may be incomplete.
+ * CARREL_BAD_ARGUMENT if no profile was ever started; CARREL_NO_MEMORY; CARREL_IO_ERROR. */
 CARREL_API carrel_result carrel_profile_dump(const char* path);
 
 /* The same to an open file, which stays open. CARREL_BAD_ARGUMENT if `fd` is negative. */
 CARREL_API carrel_result carrel_profile_dump_fd(int fd);
+
+/* --- Sample hooks -------------------------------------------------------------------------- */
+
+/* What a hook is told of. */
+typedef enum carrel_sample_event {
+  CARREL_SAMPLE_ALLOCATED = 0, /* the block is about to be handed out; it may hold anything */
+  CARREL_SAMPLE_FREED = 1      /* it is about to be given back; its contents are still there */
+} carrel_sample_event;
+
+/* A sampled block. */
+typedef struct carrel_sample {
+  void* block;
+  uint64_t size;             /* bytes that were asked for, as in a heap profile */
+  uint64_t usable_size;      /* bytes that the block has */
+  uint64_t weight_bytes;     /* bytes of allocations that this sample stands for */
+  uint64_t lifetime_ns;      /* of a freed one: since it was allocated */
+  carrel_sample_event event; /* what happened */
+} carrel_sample;
+
+typedef void (*carrel_sample_hook)(void* context, const carrel_sample* sample);
+
+/* Calls `hook` with `context` for sampled allocations: each byte that is allocated is a sample with
+ * the same small probability, one in `interval` bytes (0: the option profile_interval_kib), as in a
+ * heap profile, which may run or not and at another interval. The sum of weight_bytes is an
+ * unbiased estimate of the bytes allocated. If `frees` is not 0, the hook is also called when a
+ * block that it was told of is freed, by whichever thread, with the same weight_bytes.
+ *
+ * It is called on the thread that allocates or frees, with none of carrel's locks held, from within
+ * malloc, free and their like, also on a thread that is about to end. It may use carrel and malloc,
+ * and add or remove hooks: what it allocates is not sampled, and no hook is told of what it frees,
+ * so that none is ever called within another. It must not free or resize the block it is told of,
+ * throw, jump out, or wait for a thread that allocates. errno is kept. Several threads may be in
+ * it at the same time. A realloc that resizes a block as large as 32 KiB, or moves one, is a free,
+ * also if it then fails, and may be a new sample. Hooks are called in no particular order, and each
+ * chooses its samples at its own interval. A child made by fork has them too, and hears of its own
+ * allocations and frees; fork may be called in a hook.
+ *
+ * Threads follow as they follow carrel_profile_start; blocks of arenas are not sampled. While there
+ * is no hook, nothing of this costs time. CARREL_BAD_ARGUMENT: null, or this pair of function and
+ * context is there already. CARREL_OUT_OF_RANGE: an interval beyond 2^40. CARREL_TOO_MANY: 8 are
+ * there. CARREL_NO_MEMORY. CARREL_UNAVAILABLE in the secure build. */
+CARREL_API carrel_result carrel_sample_hook_add(carrel_sample_hook hook, void* context,
+                                                size_t interval, int frees);
+
+/* Removes this pair. Afterwards no thread is in the hook, and none will call it; called from within
+ * a hook, it does not wait for that. It must not be called with a lock held that the hook takes.
+ * CARREL_BAD_ARGUMENT: it is not there. */
+CARREL_API carrel_result carrel_sample_hook_remove(carrel_sample_hook hook, void* context);
 
 /* --- Controls ------------------------------------------------------------------------------ */
 

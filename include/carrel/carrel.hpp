@@ -47,6 +47,28 @@ void set_shortage_handler(Handler& handler) noexcept {
 }
 inline void clear_shortage_handler() noexcept { carrel_set_shortage_handler(nullptr, nullptr); }
 
+namespace detail {
+template <class Hook>
+void call_sample_hook(void* hook, const carrel_sample* sample) {
+  (*static_cast<Hook*>(hook))(*sample);
+}
+}  // namespace detail
+
+/// Calls `hook(const carrel_sample&)` for one sampled allocation in `interval` bytes (0: the option
+/// profile_interval_kib), and with `frees` for the frees of what it was told of: see
+/// carrel_sample_hook_add, which says what it may do. `hook` must outlive its use: until
+/// remove_sample_hook(hook). CARREL_OK, or why not.
+template <class Hook>
+[[nodiscard]] carrel_result add_sample_hook(Hook& hook, std::size_t interval = 0,
+                                            bool frees = false) noexcept {
+  return carrel_sample_hook_add(detail::call_sample_hook<Hook>, &hook, interval, frees ? 1 : 0);
+}
+/// Afterwards no thread is in it.
+template <class Hook>
+carrel_result remove_sample_hook(Hook& hook) noexcept {
+  return carrel_sample_hook_remove(detail::call_sample_hook<Hook>, &hook);
+}
+
 /// A polymorphic memory resource over carrel's heap. Thread-safe; stateless.
 class MemoryResource final : public std::pmr::memory_resource {
  private:

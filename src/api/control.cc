@@ -108,6 +108,8 @@ constexpr Control kHeapControls[] = {
      CARREL_CTL_NUMBER, read_of_profile<&ProfileNumbers::live_bytes>, nullptr},
     {"profile.peak_bytes", "the most that profile.live_bytes has been", "bytes", CARREL_CTL_NUMBER,
      read_of_profile<&ProfileNumbers::peak_bytes>, nullptr},
+    {"profile.hooks", "functions of the program that hear of sampled blocks", "count",
+     CARREL_CTL_NUMBER, read_of_profile<&ProfileNumbers::hooks>, nullptr},
     {"profile.reset", "forgets what was allocated so far, and the peak", "", CARREL_CTL_ACTION,
      nullptr, carrel_profile_reset},
     {"profile.dump", "writes the heap profile to a file PREFIX.PID.NUMBER.pb.gz", "",

@@ -1,6 +1,6 @@
 // The process's one heap, and what ties it to threads: the only global state of carrel.
 //
-// The thread pointer and two flags are initial-exec thread-local storage, small enough to fit
+// The thread pointer and three flags are initial-exec thread-local storage, small enough to fit
 // also when the library is loaded late, and never allocated lazily; a build for libraries that are
 // only ever loaded late may choose another model (CARREL_TLS_MODEL). It starts at the
 // empty cache and ends there: thread_exited() is the destructor of a pthread key, not a
@@ -41,6 +41,9 @@ struct ProcessTls {
   /// It is in a shortage handler: see api/shortage.h.
   [[gnu::tls_model(
       CARREL_TLS_MODEL)]] static inline constinit thread_local bool handling_shortage_ = false;
+  /// It is in a sample hook: see heap/profiler.h.
+  [[gnu::tls_model(CARREL_TLS_MODEL)]] static inline constinit thread_local bool in_sample_hook_ =
+      false;
 };
 
 extern template class Heap<kPreset, ProcessOs, ProcessTls>;

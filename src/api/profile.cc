@@ -162,20 +162,47 @@ constexpr ProfileHooks kProfileHooks = {
           return taken;
         },
     .free = [](void* block) { profiler()->free(block); },
-    .forget_large = [](const void* block) { profiler()->table().remove(block); },
+    .forget_large = [](const void* block) { profiler()->forget(block); },
     .release_empty = [] { profiler()->release_empty(); },
     .before_fork = [] { profiler()->before_fork(); },
     .after_fork = [](bool in_child) { profiler()->after_fork(in_child); },
 };
 
-/// The profiler, made if need be; null when memory is exhausted.
+void tell(SampleHooks::Function function, void* context, const SampleEvent& event) {
+  const int saved_errno = errno;
+  const carrel_sample sample = {
+      .block = event.block,
+      .size = event.size,
+      .usable_size = process_heap.usable_size(event.block),
+      .weight_bytes = event.weight_bytes,
+      .lifetime_ns = event.lifetime_ns,
+      .event = event.freed ? CARREL_SAMPLE_FREED : CARREL_SAMPLE_ALLOCATED};
+  reinterpret_cast<carrel_sample_hook>(function)(context, &sample);
+  errno = saved_errno;
+}
+
+constexpr ProfilerTies kTies = {
+    .read_stack = &ProcessOs::stack_trace,
+    .now_ns = &ProcessOs::steady_clock_ns,
+    .in_hook = []() -> bool& { return ProcessTls::in_sample_hook_; },
+    .tell = &tell,
+};
+
+carrel_result result_of(long error) {
+  if (error == 0) return CARREL_OK;
+  errno = static_cast<int>(-error);
+  return error == -ENOMEM ? CARREL_NO_MEMORY : CARREL_IO_ERROR;
+}
+
+}  // namespace
+
 ProcessProfiler* make_profiler() {
   static_assert(sizeof(ProcessProfiler) <= MetadataArena<ProcessHeap::Os>::kMaxRecordBytes);
   if (process_heap.profile_hooks() != nullptr) return profiler();
   if (!process_heap.initialize()) return nullptr;
   void* memory = process_heap.metadata().allocate(sizeof(ProcessProfiler));
   if (memory == nullptr) return nullptr;
-  auto* mine = ::new (memory) ProcessProfiler(process_heap.context(), &ProcessOs::stack_trace);
+  auto* mine = ::new (memory) ProcessProfiler(process_heap.context(), kTies);
   const CodeRange own = own_code();
   mine->hide(own.start, own.end);
   // Under the lock that fork takes: the hooks called before and after it are the same.
@@ -189,19 +216,13 @@ ProcessProfiler* make_profiler() {
   return mine;
 }
 
-carrel_result result_of(long error) {
-  if (error == 0) return CARREL_OK;
-  errno = static_cast<int>(-error);
-  return error == -ENOMEM ? CARREL_NO_MEMORY : CARREL_IO_ERROR;
-}
-
-}  // namespace
-
 void read_profile(ProfileNumbers& numbers) {
-  numbers.active = process_heap.profiling() ? 1 : 0;
   ProcessProfiler* from = profiler();
   if (from == nullptr) return;
-  const SampleTotals totals = from->table().totals();
+  LockGuard guard(from->table());
+  const SampleTotals totals = from->table().totals_locked();
+  numbers.active = from->profiled_locked() ? 1 : 0;
+  numbers.hooks = from->hooks_locked().count();
   numbers.interval_bytes = from->mean_bytes();
   numbers.samples = totals.samples;
   numbers.stacks = totals.stacks;
@@ -210,7 +231,6 @@ void read_profile(ProfileNumbers& numbers) {
 }
 
 void start_profile_by_option(const Options& options) {
-  if (options.profile == 0) return;
   const carrel_result result = carrel_profile_start(0);
   if (result != CARREL_OK) {
     TextBuffer<160> line;
@@ -269,13 +289,19 @@ carrel_result carrel_profile_start(size_t interval) {
   if (core::profile_begin_ns.load() == 0) {
     core::profile_begin_ns.store(core::ProcessOs::wall_clock_ns());
   }
+  core::LockGuard guard(profiler->table());
+  profiler->set_profiled_locked(true);
   process_heap.set_profiling(true);
   return CARREL_OK;
 }
 
 carrel_result carrel_profile_stop() {
   if constexpr (!core::ProcessHeap::kCanSample) return CARREL_UNAVAILABLE;
-  if (process_heap.profiling()) process_heap.set_profiling(false);
+  core::ProcessProfiler* profiler = core::profiler();
+  if (profiler == nullptr) return CARREL_OK;
+  core::LockGuard guard(profiler->table());
+  profiler->set_profiled_locked(false);
+  process_heap.set_profiling(profiler->wanted_locked());
   return CARREL_OK;
 }
 

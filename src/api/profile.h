@@ -23,11 +23,16 @@ struct ProfileNumbers {
   std::uint64_t stacks = 0;
   std::uint64_t live_bytes = 0;
   std::uint64_t peak_bytes = 0;
+  std::uint64_t hooks = 0;  // of the program, that hear of samples
 };
+
+/// The profiler, made if need be, sampling for nobody then; null when memory is exhausted.
+Profiler<ProcessHeap::Os>* make_profiler();
 
 void read_profile(ProfileNumbers& numbers);
 
-/// What the options ask for, at the start and at the exit of the program.
+/// What the options profile=1 and profile_at_exit=1 ask for, at the start and at the exit of the
+/// program.
 void start_profile_by_option(const Options& options);
 void write_profile_at_exit();
 

@@ -79,6 +79,8 @@ const char* carrel_result_text(carrel_result result) {
       return "this build of the library, or this system, cannot do that";
     case CARREL_IO_ERROR:
       return "a file could not be written";
+    case CARREL_TOO_MANY:
+      return "there are as many of these as there can be";
   }
   return "no result of carrel's";
 }

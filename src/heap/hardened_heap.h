@@ -221,7 +221,12 @@ template <Config C, OsLayer Os, class Tls>
 bool Heap<C, Os, Tls>::shrink_guarded(void* block, std::uint8_t id,
                                       std::size_t size) requires(C.hardening.check_frees) {
   if (size == 0) size = 1;
-  if (id == kGuardedBlock) return true;
+  if constexpr (kHard.guarded_slots != 0) {
+    if (id == kGuardedBlock) {
+      slots_.shrink(block, size);
+      return true;
+    }
+  }
   if (id != kLargeBlock) {
     guard_.shrink(map_, block, id, size);
     return true;

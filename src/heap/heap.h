@@ -45,7 +45,7 @@ struct BinOffsets {
     }
   }
 };
-inline constexpr BinOffsets kBinOffsets;
+CARREL_START_DATA("bin_offsets") inline constexpr BinOffsets kBinOffsets;
 
 /// What threads without a cache use; all its bins are empty and full at once.
 inline constinit ThreadCache empty_cache;

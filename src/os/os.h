@@ -28,13 +28,15 @@
 //                           move_pages did to the kernel's book-keeping. False: refused.
 //   advise_huge(p, bytes, wanted)
 //                           Hint: back this range by huge pages when it is touched, or do
-//                           not, even where the system would do so by itself.
+//                           not, even where the system would do so by itself. Parts of it may
+//                           be fenced.
 //   collapse_dense(p, bytes)
 //                           Backs the range, aligned as huge pages are, by huge pages now
-//                           if nearly all of it is resident. False: it is not, or the
-//                           system cannot.
-//   fence(p, bytes)         Makes usable memory inaccessible: the pages are gone, any access
-//                           ends the process. False: refused, contents unchanged.
+//                           if nearly all of it is resident. False: it is not, or some of it
+//                           is fenced, or the system cannot.
+//   fence(p, bytes)         Makes memory inaccessible, of which a part may be so already: the
+//                           pages are gone, any access ends the process. False: refused, contents
+//                           unchanged.
 //   unfence(p, bytes)       Undoes fence for every part of the range that was fenced, which
 //                           then reads as zero; the rest of the range keeps its contents.
 //                           False: refused, nothing that was fenced may be used.
@@ -126,6 +128,7 @@ concept OsLayer = requires(void* p, std::size_t n, std::atomic<std::uint32_t>& w
 //                           A file's number or 0; negative: an error number.
 //   process_id(), wall_clock_ns()
 //                           The latter since 1970.
+//   steady_clock_ns()       A clock that never goes back.
 template <class Os>
 concept ProfilingOs = requires(const void** frames, std::size_t n, long file, const char* path,
                                void* context,
@@ -138,6 +141,7 @@ concept ProfilingOs = requires(const void** frames, std::size_t n, long file, co
   { Os::close_file(file) } -> std::same_as<long>;
   { Os::process_id() } -> std::same_as<std::uint64_t>;
   { Os::wall_clock_ns() } -> std::same_as<std::uint64_t>;
+  { Os::steady_clock_ns() } -> std::same_as<std::uint64_t>;
 };
 
 // What arenas with pages of their own and the statistics of huge pages need beside that. The first

@@ -48,19 +48,28 @@ constexpr double one_minus_exp(double x) {
   return result;
 }
 
-/// How many allocations of `size` bytes one that was sampled stands for.
-constexpr double sample_weight(std::uint64_t size, std::uint64_t mean_bytes) {
-  return 1 / one_minus_exp(static_cast<double>(size) / static_cast<double>(mean_bytes));
+/// How probable it is that an allocation of `size` bytes is sampled.
+constexpr double sample_chance(std::uint64_t size, std::uint64_t mean_bytes) {
+  return one_minus_exp(static_cast<double>(size) / static_cast<double>(mean_bytes));
 }
 
-/// Bytes that pass before the next sampled one; `state` is the generator's and never 0.
-constexpr std::int64_t next_distance(std::uint64_t& state, std::uint64_t mean_bytes) {
+/// How many allocations of `size` bytes one that was sampled stands for.
+constexpr double sample_weight(std::uint64_t size, std::uint64_t mean_bytes) {
+  return 1 / sample_chance(size, mean_bytes);
+}
+
+/// A random number from 2^-53 to 1; `state` is the generator's and never 0.
+constexpr double next_uniform(std::uint64_t& state) {
   state ^= state >> 12;
   state ^= state << 25;
   state ^= state >> 27;
-  // 53 random bits, never zero: from 2^-53 to 1.
   const std::uint64_t word = state * 0x2545F4914F6CDD1D;
-  const double uniform = (static_cast<double>(word >> 11) + 1) * 0x1p-53;
+  return (static_cast<double>(word >> 11) + 1) * 0x1p-53;
+}
+
+/// Bytes that pass before the next sampled one; `state` as above.
+constexpr std::int64_t next_distance(std::uint64_t& state, std::uint64_t mean_bytes) {
+  const double uniform = next_uniform(state);
   // Rounded down, the exponential distribution becomes the geometric one: the next byte is
   // sampled with a probability that depends on nothing before.
   return static_cast<std::int64_t>(-natural_log(uniform) * static_cast<double>(mean_bytes));

@@ -3,6 +3,7 @@
 // Basic design: three passes, none of which allocates. The stacks give the samples, and fill a set
 // of addresses; the process's mappings are written; then each address as a location in its mapping.
 // A location's id is its address. Nothing is named: pprof finds names by mapping and build id.
+// What was freed makes samples of their own, with a label that says how long it lived.
 #pragma once
 
 #include <cstring>
@@ -114,6 +115,12 @@ class PprofWriter {
     kInuseSpace,
     kPeakObjects,
     kPeakSpace,
+    kFreedObjects,
+    kFreedSpace,
+    kLifetime,
+    kMicroseconds,
+    kLifetimeUpTo,
+    kNanoseconds,
     kCount,
     kBytes,
     kSpace,
@@ -122,7 +129,8 @@ class PprofWriter {
   };
   static constexpr const char* kTexts[kTextCount] = {
       "", "alloc_objects", "alloc_space", "inuse_objects", "inuse_space", "peak_objects",
-      "peak_space", "count", "bytes", "space",
+      "peak_space", "freed_objects", "freed_space", "lifetime", "microseconds", "lifetime_up_to",
+      "nanoseconds", "count", "bytes", "space",
       // pprof leaves out these frames and what they call: carrel's own, in static programs.
       "carrel::core::.*|carrel_[a-z_]*alloc[a-z_]*|malloc|calloc|realloc|reallocarray|memalign|"
       "posix_memalign|aligned_alloc|valloc|pvalloc|operator new.*"};
@@ -165,6 +173,9 @@ class PprofWriter {
     emit_type(1, kInuseSpace, kBytes);
     emit_type(1, kPeakObjects, kCount);
     emit_type(1, kPeakSpace, kBytes);
+    emit_type(1, kFreedObjects, kCount);
+    emit_type(1, kFreedSpace, kBytes);
+    emit_type(1, kLifetime, kMicroseconds);
     emit_type(11, kSpace, kBytes);
     emit_number(7, kDropFrames);
     emit_number(9, header.time_ns);
@@ -174,6 +185,41 @@ class PprofWriter {
   }
 
   void write_sample(const SampledStack& stack, const StackSums& sums) {
+    const SampleSum& all = sums.allocated;
+    if (all.blocks + sums.live.blocks + sums.at_peak.blocks != 0) {
+      write_frames(stack);
+      scratch_.inner.clear();
+      for (const SampleSum& sum : {sums.allocated, sums.live, sums.at_peak}) write_sum(sum);
+      write_zeros(3);
+      scratch_.message.bytes(2, scratch_.inner.data(), scratch_.inner.size());
+      emit(2);
+    }
+    if (stack.lifetimes == nullptr) return;
+    for (std::size_t i = 0; i < Lifetimes::kBuckets; ++i) {
+      const Lifetimes::Bucket& bucket = stack.lifetimes->buckets[i];
+      if (bucket.freed.blocks != 0) write_lifetimes(stack, bucket, Lifetimes::bound_ns(i));
+    }
+  }
+
+  void write_lifetimes(const SampledStack& stack, const Lifetimes::Bucket& bucket,
+                       std::uint64_t bound_ns) {
+    write_frames(stack);
+    scratch_.inner.clear();
+    write_zeros(6);
+    write_sum(bucket.freed);
+    constexpr double kMost = 9.2e18;  // what a signed number holds
+    const double total_us = bucket.total_us < kMost ? bucket.total_us + 0.5 : kMost;
+    scratch_.inner.varint(static_cast<std::uint64_t>(total_us));
+    scratch_.message.bytes(2, scratch_.inner.data(), scratch_.inner.size());
+    scratch_.inner.clear();
+    scratch_.inner.number(1, kLifetimeUpTo);
+    scratch_.inner.number(3, bound_ns);
+    scratch_.inner.number(4, kNanoseconds);
+    scratch_.message.bytes(3, scratch_.inner.data(), scratch_.inner.size());
+    emit(2);
+  }
+
+  void write_frames(const SampledStack& stack) {
     scratch_.inner.clear();
     for (std::uint32_t i = 0; i < stack.depth; ++i) {
       // Return addresses: the byte before is in the call.
@@ -182,13 +228,14 @@ class PprofWriter {
       scratch_.inner.varint(address);
     }
     scratch_.message.bytes(1, scratch_.inner.data(), scratch_.inner.size());
-    scratch_.inner.clear();
-    for (const SampleSum& sum : {sums.allocated, sums.live, sums.at_peak}) {
-      scratch_.inner.varint(sum.whole_blocks());
-      scratch_.inner.varint(sum.whole_bytes());
-    }
-    scratch_.message.bytes(2, scratch_.inner.data(), scratch_.inner.size());
-    emit(2);
+  }
+
+  void write_sum(const SampleSum& sum) {
+    scratch_.inner.varint(sum.whole_blocks());
+    scratch_.inner.varint(sum.whole_bytes());
+  }
+  void write_zeros(int count) {
+    for (int i = 0; i < count; ++i) scratch_.inner.varint(0);
   }
 
   void remember(std::uintptr_t address) {

@@ -7,9 +7,13 @@
 // The state at the peak costs no second pass: a stack's sums are saved the first time that they
 // change after a peak, and are still those of the peak otherwise.
 //
+// What was freed is summed up per stack by how long it lived, in decades. A sample may be there for
+// others than the profile (profile/sample_hooks.h): such a one has no stack.
+//
 // Thread-safe; the lock is of rank 0 (os/mutex.h): only metadata's is taken below it.
 #pragma once
 
+#include <cstdint>
 #include <cstring>
 #include <new>
 
@@ -54,6 +58,35 @@ struct SampleSum {
   }
 };
 
+/// Freed blocks by how long they lived: up to a microsecond, ten of them, and so on.
+struct Lifetimes {
+  static constexpr std::size_t kBuckets = 11;
+  struct Bucket {
+    SampleSum freed;
+    double total_us = 0;  // of all the blocks' lifetimes
+  };
+  Bucket buckets[kBuckets];
+
+  /// False if nothing was freed, or only before a reset.
+  bool any() const {
+    std::uint64_t blocks = 0;
+    for (const Bucket& bucket : buckets) blocks += bucket.freed.blocks;
+    return blocks != 0;
+  }
+
+  static constexpr std::size_t bucket_of(std::uint64_t lifetime_ns) {
+    std::size_t bucket = 0;
+    while (bucket < kBuckets - 1 && lifetime_ns > bound_ns(bucket)) ++bucket;
+    return bucket;
+  }
+  /// No lifetime of the bucket is longer, but of the last, which has no bound.
+  static constexpr std::uint64_t bound_ns(std::size_t bucket) {
+    std::uint64_t bound = 1000;
+    for (; bucket > 0; --bucket) bound *= 10;
+    return bound;
+  }
+};
+
 /// One distinct stack; its frames follow it in memory.
 struct SampledStack {
   SampledStack* next = nullptr;
@@ -62,6 +95,7 @@ struct SampledStack {
   SampleSum allocated;  // since the start, or the last reset
   SampleSum saved;      // `live` at the peak of this number
   std::uint64_t saved_peak = 0;
+  Lifetimes* lifetimes = nullptr;  // null until the first of its blocks is freed
   std::uint32_t depth = 0;
 
   const void** frames() { return reinterpret_cast<const void**>(this + 1); }
@@ -78,8 +112,17 @@ struct StackSums {
 struct SampleTotals {
   SampleSum live;
   SampleSum peak;
-  std::size_t samples = 0;  // live ones
+  std::size_t samples = 0;  // live ones of the profile
   std::size_t stacks = 0;
+};
+
+/// A block that was sampled, as far as others than the profile ask.
+struct SampledBlock {
+  const void* block = nullptr;
+  std::uint64_t size = 0;
+  std::uint64_t mean_bytes = 0;  // the distance between samples that it was found with
+  std::uint64_t time_ns = 0;     // when
+  std::uint8_t hooks = 0;        // a bit for each that is to hear of its free
 };
 
 template <OsLayer Os>
@@ -88,51 +131,27 @@ class SampleTable {
   constexpr explicit SampleTable(MetadataArena<Os>& metadata)
       : metadata_(metadata), samples_(metadata), stacks_(metadata) {}
 
-  /// Takes a block in that is not in yet. False when memory is exhausted.
-  bool add(const void* block, std::uint64_t size, double weight, const StackTrace& trace) {
+  /// Takes a block in that is not in yet; with a trace, into the profile, where it stands for
+  /// `weight` blocks. False when memory is exhausted.
+  bool add(const SampledBlock& sampled, double weight, const StackTrace* trace) {
     LockGuard guard(lock_);
-    SampledStack* stack = stack_of(trace);
-    if (stack == nullptr) return false;
-    auto* sample = static_cast<Sample*>(metadata_.allocate(sizeof(Sample)));
-    if (sample == nullptr) return false;
-    *sample = {.next = nullptr,
-               .hash = mix_bits(address_of(block)),
-               .block = block,
-               .stack = stack,
-               .sum = SampleSum::of(size, weight)};
-    if (!samples_.insert(sample)) {
-      metadata_.release(sample, sizeof(Sample));
-      return false;
-    }
-    save_peak(*stack);
-    stack->live.add(sample->sum);
-    stack->allocated.add(sample->sum);
-    live_.add(sample->sum);
-    if (live_.bytes > peak_.bytes) {
-      peak_ = live_;
-      ++peak_number_;
-    }
-    return true;
+    return add_locked(sampled, weight, trace);
   }
 
   /// False for a block that is not in.
-  bool remove(const void* block) {
+  bool remove(const void* block, std::uint64_t now_ns) {
     LockGuard guard(lock_);
-    Sample* sample = samples_.find(mix_bits(address_of(block)),
-                                   [block](const Sample& each) { return each.block == block; });
-    if (sample == nullptr) return false;
-    samples_.remove(sample);
-    save_peak(*sample->stack);
-    sample->stack->live.subtract(sample->sum);
-    live_.subtract(sample->sum);
-    metadata_.release(sample, sizeof(Sample));
-    return true;
+    SampledBlock sampled;
+    return remove_locked(block, now_ns, sampled);
   }
 
   /// Forgets what was allocated so far, and the peak; live samples stay.
   void reset() {
     LockGuard guard(lock_);
-    stacks_.for_each([](SampledStack& stack) { stack.allocated = {}; });
+    stacks_.for_each([](SampledStack& stack) {
+      stack.allocated = {};
+      if (stack.lifetimes != nullptr) *stack.lifetimes = {};
+    });
     peak_ = live_;
     ++peak_number_;
   }
@@ -144,8 +163,61 @@ class SampleTable {
 
   // For who holds the lock.
 
+  bool add_locked(const SampledBlock& sampled, double weight, const StackTrace* trace) {
+    SampledStack* stack = trace == nullptr ? nullptr : stack_of(*trace);
+    if (trace != nullptr && stack == nullptr) return false;
+    auto* sample = static_cast<Sample*>(metadata_.allocate(sizeof(Sample)));
+    if (sample == nullptr) return false;
+    *sample = {.next = nullptr,
+               .hash = mix_bits(address_of(sampled.block)),
+               .block = sampled.block,
+               .stack = stack,
+               .weight = weight,
+               .mean_bytes = sampled.mean_bytes,
+               .time_ns = sampled.time_ns,
+               .size = sampled.size,
+               .hooks = sampled.hooks};
+    if (!samples_.insert(sample)) {
+      metadata_.release(sample, sizeof(Sample));
+      return false;
+    }
+    if (stack == nullptr) return true;
+    const SampleSum sum = SampleSum::of(sampled.size, weight);
+    save_peak(*stack);
+    stack->live.add(sum);
+    stack->allocated.add(sum);
+    live_.add(sum);
+    ++profiled_;
+    if (live_.bytes > peak_.bytes) {
+      peak_ = live_;
+      ++peak_number_;
+    }
+    return true;
+  }
+
+  /// False for a block that is not in; else what there was.
+  bool remove_locked(const void* block, std::uint64_t now_ns, SampledBlock& sampled) {
+    Sample* sample = samples_.find(mix_bits(address_of(block)),
+                                   [block](const Sample& each) { return each.block == block; });
+    if (sample == nullptr) return false;
+    samples_.remove(sample);
+    if (sample->stack != nullptr) take_out(*sample, now_ns);
+    sampled = {.block = block,
+               .size = sample->size,
+               .mean_bytes = sample->mean_bytes,
+               .time_ns = sample->time_ns,
+               .hooks = static_cast<std::uint8_t>(sample->hooks)};
+    metadata_.release(sample, sizeof(Sample));
+    return true;
+  }
+
+  /// Nobody is to hear of frees by this bit any more.
+  void clear_hook_locked(std::uint8_t bit) {
+    samples_.for_each([bit](Sample& sample) { sample.hooks &= ~std::uint64_t{bit}; });
+  }
+
   SampleTotals totals_locked() const {
-    return {.live = live_, .peak = peak_, .samples = samples_.size(), .stacks = stacks_.size()};
+    return {.live = live_, .peak = peak_, .samples = profiled_, .stacks = stacks_.size()};
   }
   /// Calls visit(const SampledStack&, const StackSums&) for each stack that has anything to tell.
   template <class Visit>
@@ -155,7 +227,10 @@ class SampleTable {
       const StackSums sums = {.allocated = stack.allocated,
                               .live = stack.live,
                               .at_peak = saved ? stack.saved : stack.live};
-      if (sums.allocated.blocks + sums.live.blocks + sums.at_peak.blocks != 0) visit(stack, sums);
+      if (sums.allocated.blocks + sums.live.blocks + sums.at_peak.blocks != 0 ||
+          (stack.lifetimes != nullptr && stack.lifetimes->any())) {
+        visit(stack, sums);
+      }
     });
   }
 
@@ -165,13 +240,19 @@ class SampleTable {
   void reset_after_fork() { lock_.reset_after_fork(); }
 
  private:
+  /// One cache line.
   struct Sample {
     Sample* next;
     std::uint64_t hash;
     const void* block;
-    SampledStack* stack;
-    SampleSum sum;
+    SampledStack* stack;  // null: not for the profile
+    double weight;
+    std::uint64_t mean_bytes;
+    std::uint64_t time_ns;
+    std::uint64_t size : 56;
+    std::uint64_t hooks : 8;
   };
+  static_assert(sizeof(Sample) <= 64);
 
   static_assert(sizeof(SampledStack) + StackTrace::kMaxFrames * sizeof(void*) <=
                 MetadataArena<Os>::kMaxRecordBytes);
@@ -197,6 +278,25 @@ class SampleTable {
     return nullptr;
   }
 
+  /// Of the profile's sums. Without memory for lifetimes this one goes uncounted there.
+  void take_out(const Sample& sample, std::uint64_t now_ns) {
+    SampledStack& stack = *sample.stack;
+    const SampleSum sum = SampleSum::of(sample.size, sample.weight);
+    save_peak(stack);
+    stack.live.subtract(sum);
+    live_.subtract(sum);
+    --profiled_;
+    if (stack.lifetimes == nullptr) {
+      void* memory = metadata_.allocate(sizeof(Lifetimes));
+      if (memory == nullptr) return;
+      stack.lifetimes = ::new (memory) Lifetimes;
+    }
+    const std::uint64_t lifetime_ns = now_ns > sample.time_ns ? now_ns - sample.time_ns : 0;
+    Lifetimes::Bucket& bucket = stack.lifetimes->buckets[Lifetimes::bucket_of(lifetime_ns)];
+    bucket.freed.add(sum);
+    bucket.total_us += sample.weight * static_cast<double>(lifetime_ns) / 1000;
+  }
+
   /// Before a stack's live sum changes.
   void save_peak(SampledStack& stack) const {
     if (stack.saved_peak == peak_number_) return;
@@ -208,6 +308,7 @@ class SampleTable {
   Mutex<Os> lock_;  // guards everything below
   HashTable<Sample, Os> samples_;
   HashTable<SampledStack, Os> stacks_;
+  std::size_t profiled_ = 0;  // samples that have a stack
   SampleSum live_;
   SampleSum peak_;
   std::uint64_t peak_number_ = 1;

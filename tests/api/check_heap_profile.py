@@ -61,7 +61,7 @@ def main() -> None:
             grown_bytes = int(words[2])
 
     if live.types != ["alloc_objects", "alloc_space", "inuse_objects", "inuse_space",
-                      "peak_objects", "peak_space"]:
+                      "peak_objects", "peak_space", "freed_objects", "freed_space", "lifetime"]:
         fail(f"sample types are {live.types}")
     if live.period != INTERVAL or live.default_type != "inuse_space":
         fail(f"period {live.period}, default type {live.default_type}")
@@ -77,6 +77,9 @@ def main() -> None:
         expect_near(f"{name}, allocated", values["alloc_objects"], allocated, size)
         expect_near(f"{name}, live", values["inuse_objects"], kept, size)
         expect_near(f"{name}, at the peak", values["peak_objects"], kept, size)
+        gone = values["alloc_objects"] - values["inuse_objects"]
+        if abs(values["freed_objects"] - gone) > 20:  # a sum of rounded numbers
+            fail(f"{name}: {values['freed_objects']} freed, of those allocated {gone} are not live")
         for kind in ("alloc", "inuse"):
             if abs(values[f"{kind}_space"] - values[f"{kind}_objects"] * size) > size * 1000:
                 fail(f"{name}: {values} do not fit blocks of {size} bytes")
@@ -94,7 +97,7 @@ def main() -> None:
 
     total = {name: sum(values[name] for values in after_reset.all_sums())
              for name in after_reset.types}
-    if total["alloc_space"] != 0:
+    if total["alloc_space"] != 0 or total["freed_space"] != 0:
         fail(f"allocations after a reset: {total}")
     before = sum(values["inuse_space"] for values in live.all_sums())
     if abs(total["inuse_space"] - before) > 0.02 * before:

@@ -28,6 +28,7 @@ class Profile:
     default_type: str = ""
     period: int = 0
     samples: list[tuple[list[int], list[int]]] = field(default_factory=list)
+    labels: list[dict[str, int]] = field(default_factory=list)  # of each sample
     locations: dict[int, tuple[int, int]] = field(default_factory=dict)  # mapping, address
     mappings: dict[int, Mapping] = field(default_factory=dict)
 
@@ -82,6 +83,8 @@ def read(path: Path) -> Profile:
             profile.types.append(texts[inner[1]])
         elif number == 2:
             profile.samples.append((packed(inner.get(1, b"")), packed(inner[2])))
+            labels = [dict(fields(each)) for at, each in fields(value) if at == 3]
+            profile.labels.append({texts[each[1]]: each[3] for each in labels})
         elif number == 3:
             profile.mappings[inner[1]] = Mapping(inner[2], inner[3], inner.get(4, 0),
                                                  texts[inner[5]], texts[inner.get(6, 0)])

@@ -14,6 +14,7 @@ class SampledHeapTest : public HeapFixture {
  protected:
   static inline Profiler<FakeOs>* profiler = nullptr;
   static inline const void* frame = nullptr;
+  static inline bool in_hook = false;
 
   static constexpr ProfileHooks kHooks = {
       .prepare = [](ThreadCache& stand_in) { profiler->prepare(stand_in); },
@@ -24,7 +25,7 @@ class SampledHeapTest : public HeapFixture {
             return profiler->sample_large(stand_in, block, size);
           },
       .free = [](void* block) { profiler->free(block); },
-      .forget_large = [](const void* block) { profiler->table().remove(block); },
+      .forget_large = [](const void* block) { profiler->forget(block); },
       .release_empty = [] { profiler->release_empty(); },
       .before_fork = [] { profiler->before_fork(); },
       .after_fork = [](bool in_child) { profiler->after_fork(in_child); },
@@ -34,13 +35,29 @@ class SampledHeapTest : public HeapFixture {
     HeapFixture::SetUp();
     heap_->free(allocate(1));
     profiler_ = std::make_unique<Profiler<FakeOs>>(
-        heap_->context(), [](const void** frames, std::size_t) -> std::size_t {
+        heap_->context(), ties([](const void** frames, std::size_t) -> std::size_t {
           frames[0] = frame;
           return 1;
-        });
-    profiler = profiler_.get();
-    profiler->set_mean_bytes(1);  // all but everything
+        }));
+    in_hook = false;
+    start(*profiler_, 1);  // all but everything
     heap_->set_profile_hooks(&kHooks);
+  }
+
+  static ProfilerTies ties(std::size_t (*read_stack)(const void**, std::size_t)) {
+    return {.read_stack = read_stack,
+            .now_ns = [] { return FakeOs::now_ms() * 1'000'000; },
+            .in_hook = []() -> bool& { return in_hook; },
+            .tell =
+                [](SampleHooks::Function function, void* context, const SampleEvent& event) {
+                  reinterpret_cast<void (*)(void*, const SampleEvent&)>(function)(context, event);
+                }};
+  }
+  static void start(Profiler<FakeOs>& with, std::uint64_t mean_bytes) {
+    profiler = &with;
+    with.set_mean_bytes(mean_bytes);
+    LockGuard guard(with.table());
+    with.set_profiled_locked(true);
   }
 
   bool is_sampled(const void* block) const {
@@ -155,11 +172,11 @@ TEST_F(SampledHeapTest, AChangedIntervalIsFollowedAndEachSampleWeighedByItsOwn) 
   blocks.push_back(allocate(200));
   EXPECT_TRUE(is_sampled(blocks.back()));
   profiler->set_mean_bytes(std::uint64_t{1} << 40);
-  blocks.push_back(allocate(300));  // counted by the mean that it was drawn with
-  EXPECT_EQ(totals().live.whole_bytes(), 500u);
+  blocks.push_back(allocate(300));  // hit by the shorter distance, but no longer wanted so often
+  EXPECT_EQ(totals().live.whole_bytes(), 200u);
   profiler->set_mean_bytes(1);
   blocks.push_back(allocate(1'000'000));  // large blocks follow by themselves
-  EXPECT_EQ(totals().live.whole_bytes(), 1'000'500u);
+  EXPECT_EQ(totals().live.whole_bytes(), 1'000'200u);
   free_all(blocks);
   expect_nothing_left();
 }
@@ -200,14 +217,13 @@ TEST_F(SampledHeapTest, AThreadThatEndsLeavesNothing) {
 TEST_F(SampledHeapTest, WhatReadingAStackAllocatesIsNotSampled) {
   static FakeHeap* heap = nullptr;
   heap = heap_.get();
-  Profiler<FakeOs> nesting(heap_->context(), [](const void** frames, std::size_t) -> std::size_t {
-    heap->free(heap_malloc(1000));
-    heap->free(heap_malloc(100'000));
-    frames[0] = nullptr;
-    return 1;
-  });
-  nesting.set_mean_bytes(1);
-  profiler = &nesting;
+  Profiler<FakeOs> nesting(heap_->context(), ties([](const void** frames, std::size_t) {
+                             heap->free(heap_malloc(1000));
+                             heap->free(heap_malloc(100'000));
+                             frames[0] = nullptr;
+                             return std::size_t{1};
+                           }));
+  start(nesting, 1);
   heap_->set_profiling(true);
   const std::vector<char*> blocks = allocate_many(100, 500);
   EXPECT_EQ(totals().samples, 100u);
@@ -256,6 +272,145 @@ TEST_F(SampledHeapTest, ScaledSamplesAreUnbiased) {
   });
   const double probability = one_minus_exp(static_cast<double>(kSize) / 4096);
   EXPECT_NEAR(estimate, kCount, 5 * std::sqrt(kCount * (1 - probability) / probability));
+  expect_nothing_left();
+}
+
+/// Of the program: remembers what it was told.
+struct Heard {
+  std::vector<SampleEvent> events;
+  FakeHeap* heap = nullptr;  // not null: it allocates, and frees, by itself
+  char* to_free = nullptr;
+  double estimate = 0;
+};
+void hear(void* context, const SampleEvent& event) {
+  auto& heard = *static_cast<Heard*>(context);
+  heard.events.push_back(event);
+  if (!event.freed) heard.estimate += static_cast<double>(event.weight_bytes);
+  if (heard.heap == nullptr) return;
+  heard.heap->free(heap_malloc(500));
+  heard.heap->free(heap_malloc(500'000));
+  heard.heap->free(std::exchange(heard.to_free, nullptr));
+}
+
+TEST_F(SampledHeapTest, HooksHearOfBlocksAndOfTheirFrees) {
+  Heard both;
+  Heard allocations_only;
+  const auto function = reinterpret_cast<SampleHooks::Function>(hear);
+  {
+    LockGuard guard(profiler->table());
+    profiler->set_profiled_locked(false);
+    EXPECT_TRUE(profiler->hooks_locked().add(function, &both, 1, true));
+    EXPECT_TRUE(profiler->hooks_locked().add(function, &allocations_only, 1, false));
+    profiler->update_rate_locked();
+  }
+  heap_->set_profiling(true);
+  char* small = allocate(100);
+  char* large = allocate(100'000);
+  ASSERT_EQ(both.events.size(), 2u);
+  EXPECT_EQ(both.events[0].block, small);
+  EXPECT_EQ(both.events[0].size, 100u);
+  EXPECT_EQ(both.events[0].weight_bytes, 100u);
+  EXPECT_FALSE(both.events[0].freed);
+  EXPECT_EQ(both.events[1].block, large);
+  EXPECT_EQ(totals().stacks, 0u);  // nothing for the profile
+  FakeOs::advance_ms(5);
+  large = static_cast<char*>(heap_->reallocate(large, 300'000, kSlotAlignment));
+  ASSERT_EQ(both.events.size(), 4u);
+  EXPECT_TRUE(both.events[2].freed);
+  EXPECT_EQ(both.events[2].size, 100'000u);
+  EXPECT_EQ(both.events[2].lifetime_ns, 5'000'000u);
+  EXPECT_EQ(both.events[3].block, large);
+  heap_->free(small);
+  heap_->free(large);
+  ASSERT_EQ(both.events.size(), 6u);
+  EXPECT_EQ(both.events[4].block, small);
+  EXPECT_TRUE(both.events[4].freed);
+  EXPECT_EQ(allocations_only.events.size(), 3u);
+  // Who left hears nothing of what it was told of before.
+  char* last = allocate(100);
+  {
+    LockGuard guard(profiler->table());
+    profiler->remove_hook_locked(profiler->hooks_locked().find(function, &both));
+    EXPECT_TRUE(profiler->wanted_locked());
+    profiler->remove_hook_locked(profiler->hooks_locked().find(function, &allocations_only));
+    EXPECT_FALSE(profiler->wanted_locked());
+  }
+  heap_->free(last);
+  EXPECT_EQ(both.events.size(), 7u);
+  expect_nothing_left();
+}
+
+TEST_F(SampledHeapTest, AHookIsNotCalledWithinOne) {
+  Heard heard;
+  heard.heap = heap_.get();
+  {
+    LockGuard guard(profiler->table());
+    EXPECT_TRUE(profiler->hooks_locked().add(reinterpret_cast<SampleHooks::Function>(hear), &heard,
+                                             1, true));
+    profiler->update_rate_locked();
+  }
+  heap_->set_profiling(true);
+  char* other = allocate(64);
+  heard.to_free = other;
+  char* block = allocate(64);
+  EXPECT_EQ(heard.to_free, nullptr);
+  heap_->free(block);
+  ASSERT_EQ(heard.events.size(), 3u);
+  EXPECT_TRUE(heard.events[2].freed);
+  EXPECT_FALSE(in_hook);
+  expect_nothing_left();
+}
+
+/// The profile and two hooks, all at different rates, over one stream of allocations.
+TEST_F(SampledHeapTest, EachHookSeesAnUnbiasedChoiceAtItsOwnRate) {
+  Heard often;
+  Heard seldom;
+  const auto function = reinterpret_cast<SampleHooks::Function>(hear);
+  start(*profiler, 8192);
+  {
+    LockGuard guard(profiler->table());
+    EXPECT_TRUE(profiler->hooks_locked().add(function, &often, 2048, true));
+    EXPECT_TRUE(profiler->hooks_locked().add(function, &seldom, 32'768, false));
+    profiler->update_rate_locked();
+  }
+  heap_->set_profiling(true);
+  constexpr int kCount = 300'000;
+  constexpr std::size_t kSize = 200;
+  for (int i = 0; i < kCount; ++i) heap_->free(allocate(kSize));
+  double profiled = 0;
+  profiler->table().for_each_stack_locked([&](const SampledStack&, const StackSums& sums) {
+    profiled += static_cast<double>(sums.allocated.whole_bytes());
+  });
+  const auto expect_near = [](double found, double mean) {
+    const double chance = one_minus_exp(kSize / mean);
+    const double error = kSize * std::sqrt(kCount * (1 - chance) / chance);
+    EXPECT_NEAR(found, kCount * static_cast<double>(kSize), 5 * error) << mean;
+  };
+  expect_near(often.estimate, 2048);
+  expect_near(profiled, 8192);
+  expect_near(seldom.estimate, 32'768);
+  EXPECT_GT(often.events.size(), 20 * seldom.events.size());
+  expect_nothing_left();
+}
+
+TEST_F(SampledHeapTest, AForkInAHookLeavesTheChildNobodyInside) {
+  static FakeHeap* heap = nullptr;
+  heap = heap_.get();
+  const auto fork_now = [](void*, const SampleEvent&) {
+    heap->before_fork();
+    heap->after_fork_in_child();
+  };
+  void (*const forking)(void*, const SampleEvent&) = fork_now;
+  const auto function = reinterpret_cast<SampleHooks::Function>(forking);
+  {
+    LockGuard guard(profiler->table());
+    EXPECT_TRUE(profiler->hooks_locked().add(function, nullptr, 1, false));
+    profiler->update_rate_locked();
+  }
+  heap_->set_profiling(true);
+  free_all(allocate_many(3, 100));
+  EXPECT_EQ(profiler->hooks_locked().running(0).load(), 0u);
+  profiler->wait_for_hook(0);
   expect_nothing_left();
 }
 

@@ -26,6 +26,8 @@ pub const CARREL_NO_MEMORY: carrel_result = 7;
 pub const CARREL_UNAVAILABLE: carrel_result = 8;
 /// A file could not be written; `errno` says why.
 pub const CARREL_IO_ERROR: carrel_result = 9;
+/// There are as many of these as there can be.
+pub const CARREL_TOO_MANY: carrel_result = 10;
 
 /// The process in numbers; sizes are in bytes, events are counted since the start.
 #[repr(C)]

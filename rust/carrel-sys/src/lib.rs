@@ -56,6 +56,11 @@ mod profile;
 pub use profile::*;
 
 #[cfg(carrel_supported)]
+mod samples;
+#[cfg(carrel_supported)]
+pub use samples::*;
+
+#[cfg(carrel_supported)]
 mod shortages;
 #[cfg(carrel_supported)]
 pub use shortages::*;

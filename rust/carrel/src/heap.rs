@@ -7,7 +7,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::{c_int, c_void, CStr};
 use core::{mem, ptr};
 
-use crate::{Carrel, Cause, OptionError, Shortage};
+use crate::{Carrel, Cause, OptionError, Sample, SampleEvent, SampleHookError, Shortage};
 
 #[cfg(any(feature = "allocator-api2", feature = "nightly"))]
 mod arena;
@@ -142,6 +142,49 @@ pub fn set_shortage_handler(handler: Option<fn(&Shortage) -> bool>) {
     let call = handler.map(|_| on_shortage as _);
     // SAFETY: the two belong together, and functions live for ever.
     unsafe { carrel_sys::carrel_set_shortage_handler(call, context) };
+}
+
+/// `context` is the program's `fn(&Sample)`.
+unsafe extern "C" fn on_sample(context: *mut c_void, sample: *const carrel_sys::carrel_sample) {
+    // SAFETY: add_sample_hook made the context from such a function; the sample is carrel's for the
+    // time of the call.
+    let (hook, sample) = unsafe { (mem::transmute::<*mut c_void, fn(&Sample)>(context), &*sample) };
+    hook(&Sample {
+        block: sample.block.cast::<u8>().cast_const(),
+        size: sample.size as usize,
+        usable_size: sample.usable_size as usize,
+        weight_bytes: sample.weight_bytes,
+        lifetime_ns: sample.lifetime_ns,
+        event: match sample.event {
+            carrel_sys::CARREL_SAMPLE_FREED => SampleEvent::Freed,
+            _ => SampleEvent::Allocated,
+        },
+    });
+}
+
+pub fn add_sample_hook(
+    hook: fn(&Sample),
+    interval: usize,
+    frees: bool,
+) -> Result<(), SampleHookError> {
+    let context = hook as *mut c_void;
+    // SAFETY: the two belong together, and functions live for ever.
+    let result = unsafe {
+        carrel_sys::carrel_sample_hook_add(Some(on_sample), context, interval, c_int::from(frees))
+    };
+    match result {
+        carrel_sys::CARREL_OK => Ok(()),
+        carrel_sys::CARREL_BAD_ARGUMENT => Err(SampleHookError::AlreadyThere),
+        carrel_sys::CARREL_OUT_OF_RANGE => Err(SampleHookError::OutOfRange),
+        carrel_sys::CARREL_TOO_MANY => Err(SampleHookError::TooMany),
+        carrel_sys::CARREL_NO_MEMORY => Err(SampleHookError::NoMemory),
+        _ => Err(SampleHookError::Unavailable),
+    }
+}
+
+pub fn remove_sample_hook(hook: fn(&Sample)) {
+    // SAFETY: as for add_sample_hook.
+    unsafe { carrel_sys::carrel_sample_hook_remove(Some(on_sample), hook as *mut c_void) };
 }
 
 #[inline]

@@ -45,11 +45,13 @@ mod allocator;
     path = "system.rs"
 )]
 mod heap;
+mod samples;
 #[cfg(feature = "stats")]
 mod stats;
 
 use core::fmt;
 
+pub use samples::{Sample, SampleEvent, SampleHook, SampleHookError};
 #[cfg(feature = "stats")]
 pub use stats::{stats, stats_text, Format, Stats};
 

@@ -6,7 +6,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::CStr;
 use std::alloc::System;
 
-use crate::{Carrel, OptionError, Shortage};
+use crate::{Carrel, OptionError, Sample, SampleHookError, Shortage};
 
 /// No arenas here.
 #[cfg(any(feature = "allocator-api2", feature = "nightly"))]
@@ -44,6 +44,16 @@ pub unsafe fn usable_size(_block: *const u8) -> usize {
 }
 
 pub fn set_shortage_handler(_handler: Option<fn(&Shortage) -> bool>) {}
+
+pub fn add_sample_hook(
+    _hook: fn(&Sample),
+    _interval: usize,
+    _frees: bool,
+) -> Result<(), SampleHookError> {
+    Err(SampleHookError::Unavailable)
+}
+
+pub fn remove_sample_hook(_hook: fn(&Sample)) {}
 
 pub fn good_size(size: usize) -> usize {
     size

@@ -158,3 +158,37 @@ fn a_forked_child_has_a_whole_heap() {
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     churn.join().unwrap();
 }
+
+#[test]
+fn sample_hooks_hear_of_allocations_and_frees() {
+    use carrel::{Sample, SampleEvent, SampleHook, SampleHookError};
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    static ALLOCATED: AtomicU64 = AtomicU64::new(0);
+    static FREED: AtomicU64 = AtomicU64::new(0);
+    fn hook(sample: &Sample) {
+        let _unsampled = vec![1u8; 10_000];
+        assert!(sample.usable_size >= sample.size && !sample.block.is_null());
+        let sum = if sample.event == SampleEvent::Freed { &FREED } else { &ALLOCATED };
+        sum.fetch_add(sample.weight_bytes, Relaxed);
+    }
+    let added = SampleHook::new(hook, 1024, true);
+    if carrel::SECURE {
+        assert_eq!(added.err(), Some(SampleHookError::Unavailable));
+        return;
+    }
+    let added = added.unwrap();
+    assert_eq!(SampleHook::new(hook, 1024, true).err(), Some(SampleHookError::AlreadyThere));
+    fn other(_: &Sample) {}
+    assert_eq!(SampleHook::new(other, 1 << 41, false).err(), Some(SampleHookError::OutOfRange));
+    let blocks: Vec<Vec<u8>> = (0..100_000).map(|_| vec![0u8; 200]).collect();
+    let allocated = ALLOCATED.load(Relaxed) as f64;
+    // 5.7 standard errors, and what other tests allocate meanwhile on top.
+    assert!(allocated > 20_000_000.0 - 800_000.0, "{allocated}");
+    drop(blocks);
+    assert!(FREED.load(Relaxed) as f64 > 20_000_000.0 - 800_000.0);
+    drop(added);
+    let before = ALLOCATED.load(Relaxed);
+    drop((0..100_000).map(|_| vec![0u8; 200]).collect::<Vec<_>>());
+    assert_eq!(ALLOCATED.load(Relaxed), before);
+}

@@ -32,11 +32,17 @@ long LinuxOs::close_file(long file) { return raw_syscall(SYS_close, file); }
 
 std::uint64_t LinuxOs::process_id() { return static_cast<std::uint64_t>(raw_syscall(SYS_getpid)); }
 
-std::uint64_t LinuxOs::wall_clock_ns() {
+namespace {
+std::uint64_t read_clock_ns(clockid_t clock) {
   timespec now = {};
-  clock_gettime(CLOCK_REALTIME, &now);
+  clock_gettime(clock, &now);
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
          static_cast<std::uint64_t>(now.tv_nsec);
 }
+}  // namespace
+
+std::uint64_t LinuxOs::wall_clock_ns() { return read_clock_ns(CLOCK_REALTIME); }
+
+std::uint64_t LinuxOs::steady_clock_ns() { return read_clock_ns(CLOCK_MONOTONIC); }
 
 }  // namespace carrel::core

@@ -62,6 +62,7 @@ struct LinuxOs {
   static long close_file(long file);
   static std::uint64_t process_id();
   static std::uint64_t wall_clock_ns();
+  static std::uint64_t steady_clock_ns();
 
   // For arenas with pages of their own: the third part of the contract.
   static long map_file(void* p, std::size_t bytes, int file, std::uint64_t offset);
