@@ -25,6 +25,8 @@ add_library(carrel_warnings INTERFACE)
 target_compile_options(carrel_warnings INTERFACE
   -Wall -Wextra -Wshadow -Wundef -Wpointer-arith -Wcast-qual -Wvla -Wimplicit-fallthrough
   $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor -Woverloaded-virtual>
+  # What a designated initialiser leaves out is meant to be zero.
+  $<$<COMPILE_LANGUAGE:CXX>:-Wno-missing-field-initializers>
   $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wduplicated-cond -Wlogical-op>
   $<$<BOOL:${CARREL_WERROR}>:-Werror>)
 
