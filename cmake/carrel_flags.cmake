@@ -25,6 +25,8 @@ add_library(carrel_warnings INTERFACE)
 target_compile_options(carrel_warnings INTERFACE
   -Wall -Wextra -Wshadow -Wundef -Wpointer-arith -Wcast-qual -Wvla -Wimplicit-fallthrough
   $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor -Woverloaded-virtual>
+  # What a designated initialiser leaves out is meant to be zero.
+  $<$<COMPILE_LANGUAGE:CXX>:-Wno-missing-field-initializers>
   $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wduplicated-cond -Wlogical-op>
   $<$<BOOL:${CARREL_WERROR}>:-Werror>)
 
@@ -43,6 +45,9 @@ target_compile_options(carrel_core_flags INTERFACE
   # The compiler must not reason about the functions defined here, for example drop a pair of
   # malloc and free, or turn malloc and memset inside calloc into a call of calloc.
   -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free
+  # Two counters side by side are not worth a vector: its constants would lie in memory, on a page
+  # that nothing else needs when a process starts.
+  $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fno-tree-slp-vectorize>
   # The canary check would sit on the fast path; no buffer lives on our stack.
   -fno-stack-protector
   # The few libc calls go through the GOT: bound at start (-z now), no lazy stub to run in malloc.
@@ -60,6 +65,9 @@ set(carrel_shared_link_options
   # Never unmapped: thread-exit keys, fork handlers and a helper thread point into it.
   LINKER:-z,nodelete
   LINKER:--gc-sections
+  # Segments begin where the kernel's 64 KiB of pages around a fault begin: the code that every
+  # process runs is mapped by one fault.
+  LINKER:-z,max-page-size=65536
   # No -Bsymbolic-functions: the core calls no exported function, and where a form of operator new
   # or delete has to call another one, it must reach the program's when the program replaces it.
   LINKER:--hash-style=gnu)

@@ -9,13 +9,26 @@ file(GLOB carrel_sources CONFIGURE_DEPENDS
 # The only files that define names of libc or of the C++ runtime; the prefixed library lacks them.
 set(carrel_override_sources
   "${carrel_root}/src/api/malloc.cc"
-  "${carrel_root}/src/api/malloc_info.cc"
-  "${carrel_root}/src/api/new.cc")
+  "${carrel_root}/src/api/new.cc"
+  "${carrel_root}/src/api/malloc_info.cc")
 set(carrel_core_sources ${carrel_sources})
 list(REMOVE_ITEM carrel_core_sources ${carrel_override_sources})
 if(NOT carrel_core_sources)
   message(FATAL_ERROR "no sources under src/; is this a complete checkout?")
 endif()
+# What every process runs comes first, and so lies together: a process maps the pages around those
+# that it runs. And where several objects have the same function from a header, the linker takes the
+# first one's: this must not be the one that was compiled small (see carrel_small_sources).
+set(carrel_first_sources
+  "${carrel_root}/src/api/instance.cc"
+  "${carrel_root}/src/api/requests.cc"
+  "${carrel_root}/src/os/linux/linux_os.cc"
+  "${carrel_root}/src/os/linux/environment.cc"
+  "${carrel_root}/src/os/linux/memcheck.cc"
+  "${carrel_root}/src/api/aside.cc"
+  "${carrel_root}/src/heap/options.cc")
+list(REMOVE_ITEM carrel_core_sources ${carrel_first_sources})
+list(PREPEND carrel_core_sources ${carrel_first_sources})
 
 # A link by the C compiler must stay one: CMake would append the C++ runtime to it for the sake of
 # the objects' language. Links by the C++ compiler have the runtime anyway.
@@ -75,7 +88,7 @@ function(carrel_override prefix preset output static_alias shared_alias)
   add_library(carrel::${static_alias} ALIAS ${prefix}_static)
 
   add_library(${prefix}_shared SHARED
-    $<TARGET_OBJECTS:${prefix}_core_objects> $<TARGET_OBJECTS:${prefix}_override_objects>)
+    $<TARGET_OBJECTS:${prefix}_override_objects> $<TARGET_OBJECTS:${prefix}_core_objects>)
   target_link_libraries(${prefix}_shared PRIVATE Threads::Threads)
   set(carrel_exports "${carrel_root}/src/api/exports.map")
   target_link_options(${prefix}_shared PRIVATE

@@ -22,6 +22,7 @@ enum class HeapSpanState : std::uint8_t { kUnused, kFree, kPurging, kLarge, kKep
 
 /// Values of the class map, a byte a granule, where they are no slab's of a shard.
 inline constexpr std::uint8_t kMapNothing = 0;
+inline constexpr std::uint8_t kMapGuarded = 60;
 inline constexpr std::uint8_t kMapSampled = 61;
 inline constexpr std::uint8_t kMapArena = 62;
 inline constexpr std::uint8_t kMapLarge = 63;
@@ -67,10 +68,14 @@ struct HeapLayout {
     std::uint32_t caches, cache_count;
     // Large blocks beside those that thread caches count: of threads that are gone, and others.
     std::uint32_t gone_blocks, gone_bytes, large_blocks, large_bytes;
-    // Granules: added so far, free, free and touched, purged so far; bytes of purged holes.
-    std::uint32_t added, free, touched, purged, holes_purged;
+    // The pool of granules, and in it: added so far, free, free and touched, purged so far; bytes
+    // of purged holes.
+    std::uint32_t pool, added, free, touched, purged, holes_purged;
     // Events so far: spans handed out, extensions, purges, waits (4).
     std::uint32_t allocated, extensions, purges, contended;
+    // Sampled blocks between guard pages, of hardened builds: array of GuardedSlot*, of which so
+    // many were made (4); blocks that live, and bytes of their pages. All 0 where there are none.
+    std::uint32_t guarded_slots, guarded_made, guarded_blocks, guarded_bytes;
   } in_heap;
 
   struct Granule {
@@ -112,8 +117,10 @@ struct HeapLayout {
     // Spans kept for large blocks: granules, less those that were taken away. Large blocks and
     // their bytes, allocated less freed: only the sums over all threads mean anything.
     std::uint32_t kept_granules, taken_granules, large_blocks, large_bytes;
-    std::uint32_t bin_count;                // the number itself
-    std::uint32_t most_slots;               // the number itself: no bin holds more
+    std::uint32_t bin_count;   // the number itself
+    std::uint32_t most_slots;  // the number itself: no bin holds more
+    // The bin whose floor is raised for a moment (4), 0: none; where it is else.
+    std::uint32_t raised_bin, true_floor;
     std::uint8_t bin_class[kMaxCacheBins];  // the numbers themselves: whose blocks are in which bin
   } in_cache;
 
@@ -137,7 +144,15 @@ struct HeapLayout {
     std::uint32_t bytes;   // its size
     std::uint32_t in_use;  // 1: whether it exists
     std::uint32_t live_bytes, live_blocks, span_bytes;
+    std::uint32_t pool;  // pointer to the heap's pool, or to one of its own
   } in_arena;
+
+  struct GuardedSlot {
+    std::uint32_t bytes;                    // its size
+    std::uint32_t state;                    // 4: `live` while a block lives there
+    std::uint32_t live;                     // the number itself
+    std::uint32_t block, size, page_bytes;  // its start, its size, bytes of the pages it lies in
+  } in_guarded_slot;
 
   struct Shortage {
     std::uint32_t refusals, retries;  // requests that failed, and that were tried again

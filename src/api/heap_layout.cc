@@ -24,8 +24,9 @@ static_assert(static_cast<int>(HeapSpanState::kPurging) == static_cast<int>(Span
 static_assert(static_cast<int>(HeapSpanState::kLarge) == static_cast<int>(SpanState::kLarge));
 static_assert(static_cast<int>(HeapSpanState::kKept) == static_cast<int>(SpanState::kKept));
 static_assert(static_cast<int>(HeapSpanState::kSlab) == static_cast<int>(SpanState::kSlab));
-static_assert(kMapNothing == kNotOurs && kMapSampled == kSampledBlock);
-static_assert(kMapArena == kArenaBlock && kMapLarge == kLargeBlock);
+static_assert(kMapNothing == kNotOurs && kMapGuarded == kGuardedBlock);
+static_assert(kMapSampled == kSampledBlock && kMapArena == kArenaBlock);
+static_assert(kMapLarge == kLargeBlock);
 static_assert(kHeapNoShard == kNoShard);
 static_assert(kCacheBinCount <= HeapLayout::kMaxCacheBins);
 
@@ -49,6 +50,19 @@ struct HeapLayoutTable {
     return static_cast<std::uint32_t>((offsets + ...));
   }
 
+  /// A template, so that the default build need not have the slots.
+  template <class Heap>
+  static consteval void add_guarded(HeapLayout::Heap& layout) {
+    if constexpr (Heap::kHard.guarded_slots != 0) {
+      using Slots = GuardedSlots<Os>;
+      const std::size_t slots = offsetof(Heap, slots_);
+      layout.guarded_slots = at(slots, offsetof(Slots, slots_));
+      layout.guarded_made = at(slots, offsetof(Slots, made_));
+      layout.guarded_blocks = at(slots, offsetof(Slots, live_blocks_));
+      layout.guarded_bytes = at(slots, offsetof(Slots, live_page_bytes_));
+    }
+  }
+
   static consteval HeapLayout::Heap heap() {
     const std::size_t map = offsetof(ProcessHeap, map_);
     const std::size_t metadata = offsetof(ProcessHeap, metadata_);
@@ -58,7 +72,7 @@ struct HeapLayoutTable {
     const std::size_t spans = offsetof(ProcessHeap, spans_);
     const std::size_t large = offsetof(ProcessHeap, large_);
     const std::size_t events = pool + offsetof(Pool, events_);
-    return {
+    HeapLayout::Heap layout = {
         .bytes = at(sizeof(ProcessHeap)),
         .state = at(offsetof(ProcessHeap, state_)),
         .ready = ProcessHeap::kReady,
@@ -79,6 +93,7 @@ struct HeapLayoutTable {
         .gone_bytes = at(spans, offsetof(SpanCache<Os>, gone_bytes_)),
         .large_blocks = at(large, offsetof(Large, count_)),
         .large_bytes = at(large, offsetof(Large, bytes_)),
+        .pool = at(pool),
         .added = at(pool, offsetof(Pool, added_granules_)),
         .free = at(pool, offsetof(Pool, free_granules_)),
         .touched = at(pool, offsetof(Pool, touched_granules_)),
@@ -87,7 +102,13 @@ struct HeapLayoutTable {
         .allocated = at(events, offsetof(PoolEvents, allocated)),
         .extensions = at(events, offsetof(PoolEvents, extensions)),
         .purges = at(events, offsetof(PoolEvents, purges)),
-        .contended = at(events, offsetof(PoolEvents, contended))};
+        .contended = at(events, offsetof(PoolEvents, contended)),
+        .guarded_slots = 0,
+        .guarded_made = 0,
+        .guarded_blocks = 0,
+        .guarded_bytes = 0};
+    add_guarded<ProcessHeap>(layout);
+    return layout;
   }
 
   static consteval HeapLayout::Cache cache() {
@@ -102,6 +123,8 @@ struct HeapLayoutTable {
                                .large_bytes = at(kept, offsetof(KeptSpans, bytes)),
                                .bin_count = kCacheBinCount,
                                .most_slots = kMostBinSlots,
+                               .raised_bin = at(offsetof(ThreadCache, raised_bin)),
+                               .true_floor = at(offsetof(ThreadCache, true_floor)),
                                .bin_class = {}};
     for (std::uint32_t bin = 0; bin < kCacheBinCount; ++bin) {
       const std::uint8_t id = class_of_bin(bin);
@@ -163,7 +186,14 @@ struct HeapLayoutTable {
                      .in_use = offsetof(OneArena, in_use_),
                      .live_bytes = offsetof(OneArena, live_bytes_),
                      .live_blocks = offsetof(OneArena, live_blocks_),
-                     .span_bytes = offsetof(OneArena, span_bytes_)},
+                     .span_bytes = offsetof(OneArena, span_bytes_),
+                     .pool = offsetof(OneArena, pool_)},
+        .in_guarded_slot = {.bytes = sizeof(GuardedSlot),
+                            .state = offsetof(GuardedSlot, state),
+                            .live = GuardedSlot::kLive,
+                            .block = offsetof(GuardedSlot, block),
+                            .size = offsetof(GuardedSlot, size),
+                            .page_bytes = offsetof(GuardedSlot, page_bytes)},
         .in_shortage = {.refusals = offsetof(ShortageTotals, refusals),
                         .retries = offsetof(ShortageTotals, retries)},
         .in_profiler = {.arena = offsetof(Profiler<Os>, arena_)},

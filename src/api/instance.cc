@@ -10,11 +10,17 @@
 #include "api/statistics.h"
 #include "heap/heap_slow.h"
 
+// Named by the Linux Standard Base, declared by no header; musl has none.
+extern "C" [[gnu::weak]] int __register_atfork(void (*before)(), void (*in_parent)(),
+                                               void (*in_child)(), void* object) noexcept;
+
 namespace carrel::core {
 
 template class Heap<kPreset, ProcessOs, ProcessTls>;
 
 constinit ProcessHeap process_heap;
+
+CARREL_START_DATA("options") constexpr char kOptionsName[] = "CARREL_OPTIONS";
 
 namespace {
 
@@ -76,18 +82,34 @@ void ProcessTls::before_ready() {
 bool ProcessTls::may_attach() { return have_key && !exited_; }
 
 namespace {
+
 /// Constructors have run: nothing needs the dynamic loader to be done first.
 constinit bool constructed = false;
+
+void start_by_options(const Options& options) {
+  if (options.report_stacks != 0) start_report_stacks();
+  if (options.profile != 0) start_profile_by_option(options);
+}
+
+void watch_forks() {
+  void (*const before)() = [] { process_heap.before_fork(); };
+  void (*const in_parent)() = [] { process_heap.after_fork_in_parent(); };
+  void (*const in_child)() = [] { process_heap.after_fork_in_child(); };
+  // What pthread_atfork() calls, here for no object: what forks when the process is about to end,
+  // and this library's destructors have run, needs the handlers still.
+  if (__register_atfork != nullptr) {
+    __register_atfork(before, in_parent, in_child, nullptr);
+  } else {
+    pthread_atfork(before, in_parent, in_child);
+  }
+}
+
 }  // namespace
 
 void ProcessTls::after_ready(const Options& options) {
   if constexpr (ProcessHeap::kCanStepAside) step_aside_if_checked();
-  pthread_atfork([] { process_heap.before_fork(); }, [] { process_heap.after_fork_in_parent(); },
-                 [] { process_heap.after_fork_in_child(); });
-  if (constructed) {
-    start_report_stacks_by_option(options);
-    start_profile_by_option(options);
-  }
+  watch_forks();
+  if (constructed) start_by_options(options);
   if (options.verbose == 0) return;
   TextBuffer<512> line;
   line << "carrel " << carrel_version() << ":";
@@ -104,7 +126,7 @@ void ProcessTls::read_options(Options& options) {
     parse_options(options, carrel_options, complain);
   }
   char text[1024];
-  const std::size_t size = ProcessOs::environment("CARREL_OPTIONS", text, sizeof text);
+  const std::size_t size = ProcessOs::environment(kOptionsName, text, sizeof text);
   parse_options(options, TextView(text, size), complain);
 }
 
@@ -116,9 +138,7 @@ namespace {
 // that serves nobody, as where another library is preloaded, is left alone.
 [[gnu::constructor]] void look_at_options_at_start() {
   constructed = true;
-  if (!process_heap.ready()) return;
-  start_report_stacks_by_option(process_heap.options());
-  start_profile_by_option(process_heap.options());
+  if (process_heap.ready()) start_by_options(process_heap.options());
 }
 
 [[gnu::destructor]] void report_at_exit() {

@@ -231,7 +231,6 @@ void read_profile(ProfileNumbers& numbers) {
 }
 
 void start_profile_by_option(const Options& options) {
-  if (options.profile == 0) return;
   const carrel_result result = carrel_profile_start(0);
   if (result != CARREL_OK) {
     TextBuffer<160> line;

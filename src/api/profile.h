@@ -31,7 +31,8 @@ Profiler<ProcessHeap::Os>* make_profiler();
 
 void read_profile(ProfileNumbers& numbers);
 
-/// What the options ask for, at the start and at the exit of the program.
+/// What the options profile=1 and profile_at_exit=1 ask for, at the start and at the exit of the
+/// program.
 void start_profile_by_option(const Options& options);
 void write_profile_at_exit();
 

@@ -132,8 +132,8 @@ void write_stacks(const Reported& report) {
 
 }  // namespace
 
-void start_report_stacks_by_option(const Options& options) {
-  if (options.report_stacks == 0 || after_report.load(std::memory_order_relaxed) != nullptr) return;
+void start_report_stacks() {
+  if (after_report.load(std::memory_order_relaxed) != nullptr) return;
   ReportState& state = report_state;
   state.prefix_size =
       ProcessOs::environment("CARREL_REPORT_PREFIX", state.prefix, sizeof state.prefix);

@@ -1,11 +1,9 @@
 // What is added to error reports, for the rest of src/api.
 #pragma once
 
-#include "heap/options.h"
-
 namespace carrel::core {
 
-/// What the options ask for, at the start of the program.
-void start_report_stacks_by_option(const Options& options);
+/// What the option report_stacks=1 asks for, at the start of the program.
+void start_report_stacks();
 
 }  // namespace carrel::core

@@ -23,7 +23,10 @@ constexpr std::size_t align_down(std::size_t value, std::size_t unit) {
   return value & ~(unit - 1);
 }
 
-constexpr bool is_power_of_two(std::size_t value) { return std::has_single_bit(value); }
+/// Not by std::has_single_bit, which most processors' default instructions count bits for.
+constexpr bool is_power_of_two(std::size_t value) {
+  return value != 0 && (value & (value - 1)) == 0;
+}
 
 /// Position of the highest set bit; `value` must not be zero.
 constexpr unsigned floor_log2(std::size_t value) {

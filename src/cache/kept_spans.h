@@ -101,7 +101,7 @@ class KeptSpans {
   friend struct HeapLayoutTable;              // says where these are: api/heap_layout.cc
   static constexpr std::uintptr_t kSeen = 1;  // in a place: here when the purger last looked
 
-  static constexpr KeptSpanPlaces kPlaces{};
+  CARREL_START_DATA("places") static constexpr KeptSpanPlaces kPlaces{};
 
   static Span* span_in(std::uintptr_t kept) { return at_address<Span>(kept & ~kSeen); }
 

@@ -108,6 +108,12 @@ void* Heap<C, Os, Tls>::allocate_large_in_budget(std::size_t size, std::size_t a
   return block;
 }
 
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::free_in_budget(ThreadCache& stand_in, void* block) {
+  stand_in.budgets.add(-static_cast<std::int64_t>(counted_bytes(block)));
+  give_behind(*stand_in.behind, block);
+}
+
 /// A budget that begins now; null when memory is exhausted. `possible`: whether the calling thread
 /// can have one, as one cannot that is on its way out.
 template <Config C, OsLayer Os, class Tls>

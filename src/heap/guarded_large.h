@@ -232,13 +232,16 @@ class GuardedLarge : public LargeBlocks<Os> {
         return;
       }
     }
-    release(span, false);
+    release(span, false, true);
   }
 
-  void release(Span* span, bool all_fenced) {
+  /// `open`: the block itself is not fenced.
+  void release(Span* span, bool all_fenced, bool open = false) {
     char* start = map_.address(span->first);
     if (!Os::unfence(start, static_cast<std::size_t>(end_of(span) - start))) {
-      return;  // the system is out of mappings: the address space is lost, nothing else
+      // The system is out of mappings: the address space is lost, the memory is not.
+      if (open) Os::purge(block_of(span), span->large_bytes);
+      return;
     }
     span->state = SpanState::kLarge;
     pool_.release(span, all_fenced);

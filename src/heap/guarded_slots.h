@@ -12,8 +12,9 @@
 // cache/thread_cache.h, heap/hardened_heap.h), what is said of a fault heap/faults.h's.
 //
 // Thread-safe. The lock, of rank 2, guards who waits and what was made; a live slot belongs to its
-// block's owner, and explaining takes no lock. A stack is read without it, and the system is called
-// without it but to make a slot.
+// block's owner, and explaining takes no lock. Under the lock, a slot that is neither live nor
+// being moved waits: so a child of fork loses none. A stack is read without it, and the system is
+// called without it but to make or to mend a slot.
 #pragma once
 
 #include <new>
@@ -37,7 +38,7 @@ struct GuardedSlot {
     kLive,
     kMoving,  // being taken or freed
     kFreed,
-    kBroken,  // freed, but the system refused to fence it: never used again
+    kBroken,  // free, but perhaps not all fenced: so that it is, before it is used again
   };
   std::atomic<std::uint32_t> state{kUnused};
   // Written by whoever has the slot; read by anyone.
@@ -105,7 +106,9 @@ class GuardedSlots {
     const std::size_t spare_pages = (slot_bytes() - bytes) / page - 2;
     char* start = base_of(index) + page * (1 + (random >> 8) % (spare_pages + 1));
     if (bytes != 0 && !Os::unfence(start, bytes)) {
-      leave(index, GuardedSlot::kFreed);
+      slot.pages = start;
+      slot.page_bytes = bytes;
+      leave(index, GuardedSlot::kBroken);  // half of it may be open
       return nullptr;
     }
     // Writing too far is noticed at the free as well: more blocks end at a fence than begin at one.
@@ -145,6 +148,15 @@ class GuardedSlots {
     leave(index_of(pointer), fenced ? GuardedSlot::kFreed : GuardedSlot::kBroken);
   }
 
+  /// Makes a live block shorter where it lies; any other pointer is reported.
+  CARREL_COLD void shrink(void* pointer, std::size_t size) {
+    GuardedSlot& slot = slot_of_live(pointer);
+    check_edges(slot);
+    if (size >= slot.size) return;
+    memset(slot.block + size, kPattern, slot.size - size);
+    slot.size = size;
+  }
+
   /// The exact size of a live block; any other pointer is reported.
   CARREL_COLD std::size_t size_of(const void* pointer) const { return slot_of_live(pointer).size; }
 
@@ -166,7 +178,8 @@ class GuardedSlots {
     std::size_t best_distance = SIZE_MAX;
     for (std::uint32_t i = index == 0 ? 0 : index - 1; i <= index + 1 && i < kMostSlots; ++i) {
       const GuardedSlot* slot = slots_[i];
-      if (slot == nullptr || slot->state.load(std::memory_order_acquire) == GuardedSlot::kUnused) {
+      if (slot == nullptr || slot->state.load(std::memory_order_acquire) == GuardedSlot::kUnused ||
+          slot->block == nullptr) {
         continue;
       }
       const std::size_t distance = distance_to(*slot, address);
@@ -186,18 +199,32 @@ class GuardedSlots {
 
   void lock() { lock_.lock(); }
   void unlock() { lock_.unlock(); }
-  /// What other threads were about to free or to use when they ceased to exist is free.
+  /// What other threads were about to free or to use when they ceased to exist is free, and they
+  /// may have counted it or not.
   void reset_after_fork() {
     lock_.reset_after_fork();
+    std::size_t blocks = 0;
+    std::size_t bytes = 0;
     for (std::uint32_t i = 0; i < made_.load(std::memory_order_relaxed); ++i) {
-      GuardedSlot* slot = slots_[i];
-      if (slot->state.load(std::memory_order_relaxed) != GuardedSlot::kMoving) continue;
-      const bool fenced = Os::fence(base_of(i), slot_bytes());
-      leave(i, fenced ? GuardedSlot::kFreed : GuardedSlot::kBroken);
+      GuardedSlot& slot = *slots_[i];
+      const std::uint32_t state = slot.state.load(std::memory_order_relaxed);
+      if (state == GuardedSlot::kLive) {
+        ++blocks;
+        bytes += slot.page_bytes;
+      } else if (state == GuardedSlot::kMoving) {
+        // Which of its pages the block was to have is not known.
+        slot.pages = base_of(i);
+        slot.page_bytes = slot_bytes();
+        leave(i,
+              Os::fence(slot.pages, slot.page_bytes) ? GuardedSlot::kFreed : GuardedSlot::kBroken);
+      }
     }
+    live_blocks_.store(blocks, std::memory_order_relaxed);
+    live_page_bytes_.store(bytes, std::memory_order_relaxed);
   }
 
  private:
+  friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   static constexpr std::uint32_t kNone = 0xFFFF;
   static constexpr unsigned char kPattern = 0xB9;  // no text, no zero, no small number
   static_assert(kMostSlots < kNone && kMostSlots % kSlotsPerSpan == 0);
@@ -231,9 +258,12 @@ class GuardedSlots {
     }
     if (waiting_ < kLeastWaiting) return kNone;
     const std::uint32_t index = first_;
-    first_ = slots_[index]->next;
+    GuardedSlot& slot = *slots_[index];
+    const bool broken = slot.state.load(std::memory_order_relaxed) == GuardedSlot::kBroken;
+    if (broken && !Os::fence(slot.pages, slot.page_bytes)) return kNone;
+    first_ = slot.next;
     --waiting_;
-    slots_[index]->state.store(GuardedSlot::kMoving, std::memory_order_release);
+    slot.state.store(GuardedSlot::kMoving, std::memory_order_release);
     return index;
   }
 
@@ -266,10 +296,8 @@ class GuardedSlots {
   }
 
   void leave(std::uint32_t index, GuardedSlot::State state) {
-    GuardedSlot& slot = *slots_[index];
-    slot.state.store(state, std::memory_order_release);
-    if (state == GuardedSlot::kBroken) return;
     LockGuard guard(lock_);
+    slots_[index]->state.store(state, std::memory_order_release);
     (waiting_ == 0 ? first_ : slots_[last_]->next) = static_cast<std::uint16_t>(index);
     last_ = static_cast<std::uint16_t>(index);
     ++waiting_;
@@ -277,7 +305,7 @@ class GuardedSlots {
 
   GuardedSlot& slot_of_live(const void* pointer) const {
     GuardedSlot* slot = slots_[index_of(pointer)];
-    if (slot == nullptr) Report<Os>::invalid_free(pointer);
+    if (slot == nullptr || slot->block == nullptr) Report<Os>::invalid_free(pointer);
     if (slot->block != pointer) Report<Os>::interior_pointer(pointer, around(*slot).data());
     if (slot->state.load(std::memory_order_acquire) != GuardedSlot::kLive) {
       report_freed(*slot, pointer);

@@ -245,7 +245,14 @@ template <Config C, OsLayer Os, class Tls>
 bool Heap<C, Os, Tls>::shrink_guarded(void* block, std::uint8_t id,
                                       std::size_t size) requires(C.hardening.check_frees) {
   if (size == 0) size = 1;
-  if (id == kGuardedBlock) return true;
+  if constexpr (kHard.guarded_slots != 0) {
+    if (id == kGuardedBlock) {
+      count_out_of_budgets(counted_bytes(block));
+      slots_.shrink(block, size);
+      count_in_budgets(block);
+      return true;
+    }
+  }
   if (id != kLargeBlock) {
     guard_.shrink(map_, block, id, size);
     return true;

@@ -45,7 +45,7 @@ struct BinOffsets {
     }
   }
 };
-inline constexpr BinOffsets kBinOffsets;
+CARREL_START_DATA("bin_offsets") inline constexpr BinOffsets kBinOffsets;
 
 /// What threads without a cache use; all its bins are empty and full at once.
 inline constinit ThreadCache empty_cache;
@@ -373,6 +373,7 @@ class Heap {
   CARREL_COLD void* take_counted_byte(ThreadCache& stand_in);
   CARREL_COLD void* allocate_sampled(ThreadCache& stand_in, std::size_t size);
   CARREL_NOINLINE void free_counted(ThreadCache& stand_in, void* block);
+  void give_behind(ThreadCache& cache, void* block);
   CARREL_COLD bool put_stand_in(ThreadCache& cache);
   CARREL_COLD void follow_profiling(ThreadCache& cache);
   void leave_profiling(ThreadCache& cache);
@@ -424,6 +425,7 @@ class Heap {
   CARREL_NOINLINE void* allocate_in_budget(ThreadCache& stand_in, std::size_t size);
   CARREL_COLD void* allocate_large_in_budget(std::size_t size, std::size_t alignment, bool zero);
   void* allocate_large_now(std::size_t size, std::size_t alignment, bool zero);
+  CARREL_NOINLINE void free_in_budget(ThreadCache& stand_in, void* block);
   void end_budgets(ThreadCache& cache);
 
   void check_large(const void* block) const {

@@ -57,10 +57,15 @@ void* Heap<C, Os, Tls>::take_counted_byte(ThreadCache& stand_in) {
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::free_counted(ThreadCache& stand_in, void* block) {
   if (CARREL_UNLIKELY(stand_in.budgets.innermost != nullptr)) {
-    stand_in.budgets.add(-static_cast<std::int64_t>(counted_bytes(block)));
+    return free_in_budget(stand_in, block);
   }
+  give_behind(*stand_in.behind, block);
+}
+
+/// `cache` is the thread's own.
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void Heap<C, Os, Tls>::give_behind(ThreadCache& cache, void* block) {
   if constexpr (kHard.check_frees) return free_missed(block);  // as it does without a stand-in
-  ThreadCache& cache = *stand_in.behind;
   const std::size_t index = map_.index_of(block);
   if (CARREL_LIKELY(index < map_.granule_count())) {
     CacheBin& bin = cache.bin_for(map_.class_at(index));

@@ -28,13 +28,15 @@
 //                           move_pages did to the kernel's book-keeping. False: refused.
 //   advise_huge(p, bytes, wanted)
 //                           Hint: back this range by huge pages when it is touched, or do
-//                           not, even where the system would do so by itself.
+//                           not, even where the system would do so by itself. Parts of it may
+//                           be fenced.
 //   collapse_dense(p, bytes)
 //                           Backs the range, aligned as huge pages are, by huge pages now
-//                           if nearly all of it is resident. False: it is not, or the
-//                           system cannot.
-//   fence(p, bytes)         Makes usable memory inaccessible: the pages are gone, any access
-//                           ends the process. False: refused, contents unchanged.
+//                           if nearly all of it is resident. False: it is not, or some of it
+//                           is fenced, or the system cannot.
+//   fence(p, bytes)         Makes memory inaccessible, of which a part may be so already: the
+//                           pages are gone, any access ends the process. False: refused, contents
+//                           unchanged.
 //   unfence(p, bytes)       Undoes fence for every part of the range that was fenced, which
 //                           then reads as zero; the rest of the range keeps its contents.
 //                           False: refused, nothing that was fenced may be used.

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "base/bits.h"
+#include "base/compiler.h"
 #include "mem/page_map.h"
 #include "mem/span.h"
 
@@ -89,7 +90,7 @@ constexpr std::array<ClassInfo, kClassCount + 1> make_class_table() {
   }
   return table;
 }
-inline constexpr auto kClasses = make_class_table();
+CARREL_START_DATA("classes") inline constexpr auto kClasses = make_class_table();
 
 /// Slot number of a byte offset into a slab. Exact: the reciprocal is too large by less
 /// than slot_bytes / 2^40, which an offset below 2^20 cannot turn into a whole slot.

@@ -31,8 +31,9 @@ endmacro()
 carrel_live_static(known_heap_static "${CMAKE_C_COMPILER}" -static)
 carrel_live_static(known_heap_static_pie "${CMAKE_C_COMPILER}" -static-pie -fPIE)
 find_program(CARREL_MUSL_GCC musl-gcc)
-set(live_tests shared hardened static stripped preloaded_python other_version refusals
-  ends_meanwhile another_user stop_time)
+set(live_tests shared hardened hardened_samples own_pool address_space static stripped
+  preloaded_python other_version refusals outputs resident_unknown first_thread_gone
+  another_program hostile_names ends_meanwhile another_user stop_time)
 if(CARREL_MUSL_GCC)
   carrel_live_static(known_heap_musl "${CARREL_MUSL_GCC}" -static)
   list(APPEND live_tests static_musl)

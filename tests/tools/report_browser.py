@@ -144,6 +144,20 @@ class Page:
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key,
                       windowsVirtualKeyCode=code)
 
+    def copied_texts(self) -> dict[str, str]:
+        """What each section's button copies, by the section's id."""
+        return self.run("""(async () => {
+          const texts = {};
+          let last = '';
+          Object.defineProperty(navigator, 'clipboard', {configurable: true,
+            value: {writeText: async (text) => { last = text; }}});
+          for (const button of document.querySelectorAll('button[data-copy]')) {
+            button.click();
+            await new Promise((done) => setTimeout(done, 20));
+            texts[button.closest('section').id] = last;
+          }
+          return texts; })()""")
+
     def screenshot(self, path: Path, whole: bool = True) -> None:
         data = self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"]
         path.write_bytes(base64.b64decode(data))

@@ -159,17 +159,7 @@ class ReportPage(unittest.TestCase):
             "document.getElementById('timeline-range').innerText"))
 
     def test_every_section_copies_as_text(self) -> None:
-        copied = self.page.run("""(async () => {
-          const texts = {};
-          let last = '';
-          Object.defineProperty(navigator, 'clipboard', {configurable: true,
-            value: {writeText: async (text) => { last = text; }}});
-          for (const button of document.querySelectorAll('button[data-copy]')) {
-            button.click();
-            await new Promise((done) => setTimeout(done, 20));
-            texts[button.closest('section').id] = last;
-          }
-          return texts; })()""")
+        copied = self.page.copied_texts()
         self.assertEqual(sorted(copied), sorted(SECTIONS))
         self.assertEqual(len(set(copied.values())) + 1, len(SECTIONS))  # replay is as comparison
         document = report_sample.make_document()

@@ -8,6 +8,7 @@ switched, obeys the keyboard, and fits a phone and a desktop, light and dark.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import subprocess
 import sys
@@ -50,18 +51,29 @@ def pick(page: Page, group: str, value: str) -> None:
 class SnapshotPage(unittest.TestCase):
     page: Page
     document: dict
+    file: Path  # its page
 
     @classmethod
     def setUpClass(cls) -> None:
         folder = tempfile.TemporaryDirectory(prefix="carrel-snapshot-")
         cls.addClassCleanup(folder.cleanup)
-        cls.document, file = take_snapshot(Path(folder.name))
+        cls.document, cls.file = take_snapshot(Path(folder.name))
         cls.page = cls.enterClassContext(browser())
         cls.page.size(1280, 900)
-        cls.page.open(file, READY)
+        cls.page.open(cls.file, READY)
 
     def tearDown(self) -> None:
         self.assertEqual(self.page.problems, [])
+
+    def show(self, document: dict) -> None:
+        """The page of a document that differs from the one that was taken."""
+        with tempfile.TemporaryDirectory(prefix="carrel-snapshot-") as name:
+            file, page = Path(name) / "heap.json", Path(name) / "heap.html"
+            file.write_text(json.dumps(document))
+            subprocess.run([carrel, "report", str(file), "-o", str(page)], check=True,
+                           capture_output=True)
+            self.page.open(page, READY)
+        self.addCleanup(self.page.open, self.file, READY)
 
     def text(self, section: str) -> str:
         return self.page.run(f"document.getElementById('{section}').innerText")
@@ -111,18 +123,48 @@ class SnapshotPage(unittest.TestCase):
         live = self.document["map"]["live_percent"][1]
         self.assertIn(f"{live}% live", second)
 
+    def test_the_map_has_gaps_where_the_heap_has(self) -> None:
+        document = copy.deepcopy(self.document)
+        first = document["map"]["first_granules"]
+        document["map"]["first_granules"] = first[:1] + [granule + 1000 for granule in first[1:]]
+        self.show(document)
+        self.page.run("document.getElementById('map-canvas').focus()")
+        self.page.key("ArrowRight", RIGHT)
+        heap = document["heap"]
+        second = int(heap["base"], 16) + (first[1] + 1000) * heap["granule_bytes"]
+        self.assertTrue(self.page.run("document.getElementById('map-cell').innerText")
+                        .startswith(hex(second) + ":"))
+        self.assertIn(hex(second), self.page.copied_texts()["map"])
+
+    def test_what_is_resident_may_be_unknown(self) -> None:
+        document = copy.deepcopy(self.document)
+        del document["resident"]
+        del document["map"]["resident_percent"]
+        document["worst"] = []
+        for entry in document["classes"]:
+            del entry["resident_bytes"]
+            del entry["resident_free_bytes"]
+        self.show(document)
+        found = self.page.run("[...document.querySelectorAll('main > section')].map(s => s.id)")
+        self.assertEqual(found, [s for s in SECTIONS if s not in ("resident", "worst")])
+        self.assertNotIn("memory", self.page.run(
+            "document.getElementById('map-cell').innerText"))
+        labels = self.page.run("[...document.querySelectorAll('#map label, #classes label')]"
+                               ".map(label => label.innerText)")
+        self.assertEqual([label for label in labels if "emory" in label], [])
+
+    def test_sampled_blocks_are_on_the_map(self) -> None:
+        document = copy.deepcopy(self.document)
+        document["map"]["kinds"] = "g" + document["map"]["kinds"][1:]
+        document["totals"]["guarded_bytes"] = 8192
+        self.assertNotIn("sampled", self.text("numbers"))
+        self.show(document)
+        self.assertIn("guard pages", self.text("numbers"))
+        self.assertIn("guard pages", self.page.run(
+            "document.getElementById('map-legend').innerText"))
+
     def test_every_section_copies_as_text(self) -> None:
-        copied = self.page.run("""(async () => {
-          const texts = {};
-          let last = '';
-          Object.defineProperty(navigator, 'clipboard', {configurable: true,
-            value: {writeText: async (text) => { last = text; }}});
-          for (const button of document.querySelectorAll('button[data-copy]')) {
-            button.click();
-            await new Promise((done) => setTimeout(done, 20));
-            texts[button.closest('section').id] = last;
-          }
-          return texts; })()""")
+        copied = self.page.copied_texts()
         self.assertEqual(sorted(copied), sorted(SECTIONS))
         self.assertEqual(len(copied["map"].splitlines()), 1 + len(self.document["map"]["kinds"]))
         self.assertIn(self.document["worst"][0]["slot_states"], copied["worst"])

@@ -93,18 +93,28 @@ bool is_page_range(const void* p, std::size_t bytes) {
   return bytes != 0 && bytes % page == 0 && address_of(p) % page == 0;
 }
 
-/// Notes what is wrong with a range that must be held, and usable unless `any_state`.
-bool check_range(OsCall call, const void* p, std::size_t bytes, bool any_state = false) {
+std::size_t fenced_bytes(const void* p, std::size_t bytes) {
+  return state.ledger.bytes_in(address_of(p), bytes, PageState::kFenced);
+}
+
+/// Which states the range of a call may be in.
+enum class Held { kUsable, kOrFenced, kAnyhow };
+
+/// Notes what is wrong with a range that must be held.
+bool check_range(OsCall call, const void* p, std::size_t bytes, Held how = Held::kUsable) {
   if (!is_page_range(p, bytes)) {
     violation(call, p, bytes, "expected whole pages");
     return false;
   }
   std::size_t held = state.ledger.bytes_in(address_of(p), bytes, PageState::kUsable);
-  if (any_state) held += state.ledger.bytes_in(address_of(p), bytes, PageState::kReserved);
+  if (how != Held::kUsable) held += fenced_bytes(p, bytes);
+  if (how == Held::kAnyhow) {
+    held += state.ledger.bytes_in(address_of(p), bytes, PageState::kReserved);
+  }
   if (held == bytes) return true;
   violation(call, p, bytes,
-            any_state ? "expected memory that was reserved or mapped"
-                      : "expected memory that was committed or mapped");
+            how == Held::kAnyhow ? "expected memory that was reserved or mapped"
+                                 : "expected memory that was committed or mapped");
   return false;
 }
 
@@ -191,7 +201,7 @@ bool FakeOs::commit(void* p, std::size_t bytes) {
   ErrnoKeeper keeper;
   record(OsCall::kCommit, p, bytes);
   Guard guard(state_lock);
-  if (!check_range(OsCall::kCommit, p, bytes, true)) return false;
+  if (!check_range(OsCall::kCommit, p, bytes, Held::kAnyhow)) return false;
   const std::size_t usable = state.ledger.bytes_in(address_of(p), bytes, PageState::kUsable);
   if (usable != 0 && !usable_part_is_zero(address_of(p), bytes)) {
     violation(OsCall::kCommit, p, bytes, "expected memory that is not in use");
@@ -233,7 +243,7 @@ void FakeOs::unmap(void* p, std::size_t bytes) {
   ErrnoKeeper keeper;
   record(OsCall::kUnmap, p, bytes);
   Guard guard(state_lock);
-  if (!check_range(OsCall::kUnmap, p, bytes, true)) return;
+  if (!check_range(OsCall::kUnmap, p, bytes, Held::kAnyhow)) return;
   ::munmap(p, bytes);
   state.ledger.erase(address_of(p), bytes);
 }
@@ -293,14 +303,14 @@ void FakeOs::advise_huge(void* p, std::size_t bytes, bool wanted) {
   const OsCall call = wanted ? OsCall::kAdviseHuge : OsCall::kAdviseSmall;
   record(call, p, bytes);
   Guard guard(state_lock);
-  check_range(call, p, bytes);
+  check_range(call, p, bytes, Held::kOrFenced);
 }
 
 bool FakeOs::collapse_dense(void* p, std::size_t bytes) {
   ErrnoKeeper keeper;
   record(OsCall::kCollapse, p, bytes);
   Guard guard(state_lock);
-  if (!check_range(OsCall::kCollapse, p, bytes)) return false;
+  if (!check_range(OsCall::kCollapse, p, bytes, Held::kOrFenced)) return false;
   if (address_of(p) % kHugePageBytes != 0 || bytes % kHugePageBytes != 0) {
     violation(OsCall::kCollapse, p, bytes, "expected whole huge pages");
     return false;
@@ -309,7 +319,7 @@ bool FakeOs::collapse_dense(void* p, std::size_t bytes) {
   for_each_resident_page(address_of(p), bytes,
                          [&](std::uintptr_t, std::size_t page) { resident += page; });
   const bool sparse = resident < bytes - bytes / 16;
-  if (refused() || !settings.has_huge_pages || sparse) return false;
+  if (refused() || !settings.has_huge_pages || sparse || fenced_bytes(p, bytes) != 0) return false;
   // What a huge page brings into memory reads as zero.
   auto* bytes_of_range = static_cast<volatile char*>(p);
   for (std::size_t at = 0; at < bytes; at += 4096) bytes_of_range[at] = bytes_of_range[at];
@@ -320,10 +330,10 @@ bool FakeOs::fence(void* p, std::size_t bytes) {
   ErrnoKeeper keeper;
   record(OsCall::kFence, p, bytes);
   Guard guard(state_lock);
-  if (!check_range(OsCall::kFence, p, bytes, true)) return false;
+  if (!check_range(OsCall::kFence, p, bytes, Held::kAnyhow)) return false;
   if (refused(settings.refuse_fences)) return false;
   if (::madvise(p, bytes, MADV_DONTNEED) != 0 || ::mprotect(p, bytes, PROT_NONE) != 0) return false;
-  state.ledger.set(address_of(p), bytes, PageState::kReserved);
+  state.ledger.set(address_of(p), bytes, PageState::kFenced);
   return true;
 }
 
@@ -331,7 +341,7 @@ bool FakeOs::unfence(void* p, std::size_t bytes) {
   ErrnoKeeper keeper;
   record(OsCall::kUnfence, p, bytes);
   Guard guard(state_lock);
-  if (!check_range(OsCall::kUnfence, p, bytes, true)) return false;
+  if (!check_range(OsCall::kUnfence, p, bytes, Held::kAnyhow)) return false;
   if (refused(false)) return false;
   if (::mprotect(p, bytes, PROT_READ | PROT_WRITE) != 0) return false;
   state.ledger.set(address_of(p), bytes, PageState::kUsable);

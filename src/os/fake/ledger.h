@@ -9,7 +9,7 @@
 
 namespace carrel::core {
 
-enum class PageState { kReserved, kUsable };
+enum class PageState { kReserved, kFenced, kUsable };
 
 /// Which address ranges the code under test holds, and in what state.
 class Ledger {

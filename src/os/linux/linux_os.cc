@@ -53,8 +53,9 @@ std::uint32_t LinuxOs::cpu_count() {
       raw_syscall(SYS_sched_getaffinity, 0, sizeof mask, reinterpret_cast<long>(mask));
   std::uint32_t count = 0;
   if (!is_error(bytes)) {
+    // No std::popcount: for most processors it is a call into the compiler's library.
     for (unsigned long word : mask) {
-      count += static_cast<std::uint32_t>(std::popcount(word));
+      for (; word != 0; word &= word - 1) ++count;
     }
   }
   return count == 0 ? 1 : count;

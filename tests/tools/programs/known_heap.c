@@ -3,6 +3,9 @@
  *   known_heap FILE       FILE: carrel's statistics as JSON, then the word "blocks", then a line
  *                         "live ADDRESS" or "freed ADDRESS" for every block of its own
  *   known_heap fill MIB   instead: so many MiB of blocks of 48 bytes, a third of them freed
+ *   known_heap own FILE   instead: an arena with a pool of its own, and what it holds free there;
+ *                         FILE as above
+ *   known_heap orphan     instead: its first thread ends, another goes on
  *
  * It says "ready" on its output when nothing of the heap will change any more. Linked with carrel:
  * what it tests is how the heap looks from outside. */
@@ -100,10 +103,44 @@ static void fill(size_t mib) {
   wait_for_end();
 }
 
+static void own_pool(const char* name) {
+  FILE* file = fopen(name, "w");
+  require(file != NULL);
+  setvbuf(file, buffer, _IOFBF, sizeof buffer);
+  carrel_arena_options options = {.own_decay = 1, .decay_ms = 20000};
+  carrel_arena* arena = NULL;
+  require(carrel_arena_create_with(&options, sizeof options, &arena) == CARREL_OK);
+  void* freed = carrel_arena_alloc(arena, 1 << 20);
+  require(freed != NULL && carrel_arena_alloc(arena, 1 << 19) != NULL);
+  free(freed);
+  require(carrel_stats_print(CARREL_JSON, put, file) == CARREL_OK);
+  fprintf(file, "blocks\n");
+  fflush(file);
+  wait_for_end();
+}
+
+static void* stay(void* first) {
+  require(pthread_join(*(pthread_t*)first, NULL) == 0);
+  for (int i = 0; i < kSmall; ++i) small_blocks[i] = malloc(100);
+  wait_for_end();
+  return NULL;
+}
+
+static void orphan(void) {
+  static pthread_t self, other;
+  self = pthread_self();
+  require(pthread_create(&other, NULL, stay, &self) == 0);
+  pthread_exit(NULL);
+}
+
 int main(int argc, char** argv) {
   require(argc >= 2);
   if (strcmp(argv[1], "fill") == 0) {
     fill(strtoul(argv[2], NULL, 10));
+  } else if (strcmp(argv[1], "own") == 0) {
+    own_pool(argv[2]);
+  } else if (strcmp(argv[1], "orphan") == 0) {
+    orphan();
   } else {
     known(argv[1]);
   }

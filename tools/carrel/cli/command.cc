@@ -56,6 +56,10 @@ pid_t parse_process(const std::string& word) {
   return *pid;
 }
 
+std::string not_empty(const std::string& word) {
+  return word.empty() ? "is empty; name a file" : "";
+}
+
 std::uint64_t parse_bytes(const std::string& text) {
   std::uint64_t value = 0;
   const char* const end = text.data() + text.size();

@@ -54,6 +54,10 @@ std::optional<pid_t> process_id(const std::string& word);
 // The same for a word that has to be one. Throws UsageError.
 pid_t parse_process(const std::string& word);
 
+// A check of CLI11: the name of a file to write is there. "" is what is left of a variable that was
+// never set.
+std::string not_empty(const std::string& word);
+
 // "512K", "2G", "1000": bytes, in powers of 1024. Throws UsageError.
 std::uint64_t parse_bytes(const std::string& text);
 

@@ -3,11 +3,11 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <string>
 
+#include "base/clock.h"
 #include "base/interrupt.h"
 #include "cli/command.h"
 #include "live/table.h"
@@ -23,11 +23,6 @@ struct Options {
   bool json = false;
   std::size_t most_classes = 10;
 };
-
-double seconds_now() {
-  using Clock = std::chrono::steady_clock;
-  return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
-}
 
 // Until the time has come, or Ctrl-C.
 void wait_until(double at_s) {
@@ -92,7 +87,8 @@ RunFunction setup(CLI::App& command) {
       ->check(CLI::Range(0.05, 86400.0));
   command.add_flag("--once", options->once, "one look, without rates");
   command.add_option("--top", options->most_classes, "how many size classes to show")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   command.add_flag("--json", options->json, "each look as JSON, on a line of its own");
   return [options] { return run(*options); };
 }

@@ -113,6 +113,7 @@ class Reader {
     const std::uint64_t granule = layout().granule_bytes;
     totals_.large_blocks += of_heap(in.large_blocks) + of_heap(in.gone_blocks);
     totals_.large_bytes += of_heap(in.large_bytes) + of_heap(in.gone_bytes);
+    read_guarded();
     totals_.live_blocks += totals_.large_blocks;
     totals_.live_bytes += totals_.large_bytes;
     totals_.mapped_bytes = of_heap(in.added) * granule;
@@ -133,6 +134,16 @@ class Reader {
     totals_.shards = out_.shards.size();
   }
 
+  // They have pages of their own, as large blocks have, and count for such.
+  void read_guarded() {
+    const HeapLayout::Heap& in = layout().in_heap;
+    if (in.guarded_slots == 0) return;
+    out_.guarded_blocks = of_heap(in.guarded_blocks);
+    out_.guarded_bytes = of_heap(in.guarded_bytes);
+    totals_.large_blocks += out_.guarded_blocks;
+    totals_.large_bytes += out_.guarded_bytes;
+  }
+
   bool read_arena(std::uint64_t address, ArenaCounters& arena) const {
     const HeapLayout::Arena& in = layout().in_arena;
     Copied record;
@@ -142,6 +153,13 @@ class Reader {
     arena.live_bytes = record.at<std::uint64_t>(in.live_bytes);
     arena.live_blocks = record.at<std::uint64_t>(in.live_blocks);
     arena.active_bytes = record.at<std::uint64_t>(in.span_bytes);
+    const HeapLayout::Heap& in_heap = layout().in_heap;
+    const auto pool = record.at<std::uint64_t>(in.pool);
+    std::uint64_t free = 0;
+    if (pool != heap_.address + in_heap.pool &&
+        live_.target().read_value(pool + (in_heap.free - in_heap.pool), free)) {
+      arena.free_bytes = free * layout().granule_bytes;
+    }
     return true;
   }
 
@@ -167,7 +185,7 @@ class Reader {
       if (!read_arena(table[number], arena)) continue;
       totals_.live_bytes += arena.live_bytes;
       totals_.live_blocks += arena.live_blocks;
-      totals_.arena_bytes += arena.active_bytes;
+      totals_.arena_bytes += arena.active_bytes + arena.free_bytes;
       out_.arenas.push_back(arena);
     }
     totals_.arenas = out_.arenas.size();
@@ -290,9 +308,12 @@ Json counters_json(const HeapCounters& counters) {
     arenas.push_back({{"arena", from.number},
                       {"live_bytes", from.live_bytes},
                       {"live_blocks", from.live_blocks},
-                      {"active_bytes", from.active_bytes}});
+                      {"active_bytes", from.active_bytes},
+                      {"free_bytes", from.free_bytes}});
   }
   return {{"totals", totals},
+          {"guarded",
+           {{"live_blocks", counters.guarded_blocks}, {"live_bytes", counters.guarded_bytes}}},
           {"classes", classes},
           {"shards", shards},
           {"threads", threads},

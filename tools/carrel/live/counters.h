@@ -1,6 +1,7 @@
 // The statistics of another process's heap, summed up here from its records: what carrel_stats_read
-// and its like would say in the process itself. At rest the two agree to the byte; while it works,
-// each number is right at the moment its record was read.
+// and its like would say in the process itself, but for huge_bytes, which only the process can ask
+// for. At rest the two agree; while it works, each number is right at the moment its record was
+// read.
 #pragma once
 
 #include <cstdint>
@@ -22,10 +23,13 @@ struct ArenaCounters {
   std::uint64_t live_bytes = 0;
   std::uint64_t live_blocks = 0;
   std::uint64_t active_bytes = 0;
+  std::uint64_t free_bytes = 0;  // in its own pool, where it has one
 };
 
 struct HeapCounters {
   carrel_stats totals = {};
+  std::uint64_t guarded_blocks = 0;         // of a hardened build's samples; also in large_blocks,
+  std::uint64_t guarded_bytes = 0;          // and large_bytes
   bool resident_known = false;              // whether the system told; else those fields are zero
   std::uint64_t rss_bytes = 0;              // of the whole process
   std::vector<carrel_class_stats> classes;  // from class 1 on

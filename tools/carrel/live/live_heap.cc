@@ -13,6 +13,7 @@ namespace carrel::tools {
 namespace {
 
 constexpr std::uint64_t kMostNoteBytes = 1 << 16;
+constexpr std::uint32_t kMostParts = 1 << 10;   // of one ELF file
 constexpr std::uint64_t kMostChunks = 1 << 20;  // of up to 4 MiB: more is no list any more
 
 std::uint64_t aligned(std::uint64_t value, std::uint64_t to) { return (value + to - 1) / to * to; }
@@ -35,6 +36,7 @@ LiveHeap::LiveHeap(const Target& target) : target_(target) {
     if (added != 0) ++others_;
     if (added <= most) continue;
     most = added;
+    layout_address_ = each.address;
     layout_ = layout;
     library_ = each.library;
   }
@@ -71,7 +73,7 @@ void LiveHeap::read_notes(const Mapping& mapping, std::vector<Found>& found) con
   Elf64_Ehdr header;
   if (!target_.read_value(mapping.start, header) ||
       std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64 ||
-      header.e_phentsize != sizeof(Elf64_Phdr)) {
+      header.e_phentsize != sizeof(Elf64_Phdr) || header.e_phnum > kMostParts) {
     return;
   }
   std::vector<Elf64_Phdr> parts(header.e_phnum);
@@ -94,7 +96,7 @@ void LiveHeap::read_notes(const Mapping& mapping, std::vector<Found>& found) con
       const std::uint64_t name = at + sizeof note;
       const std::uint64_t content = aligned(name + note.n_namesz, alignment);
       at = aligned(content + note.n_descsz, alignment);
-      if (at > aligned(notes.bytes.size(), alignment)) break;
+      if (content + note.n_descsz > notes.bytes.size()) break;
       if (note.n_type != kHeapNoteType || note.n_namesz != sizeof kHeapNoteName ||
           note.n_descsz != sizeof(std::int64_t) ||
           std::memcmp(notes.bytes.data() + name, kHeapNoteName, sizeof kHeapNoteName) != 0) {
@@ -153,8 +155,16 @@ void LiveHeap::read_classes() {
 
 Copied LiveHeap::read_heap() const {
   Copied heap;
-  if (!target_.copy(address_of(layout_.heap), layout_.in_heap.bytes, heap)) {
-    throw UserError("process {}: its heap cannot be read; try again", target_.pid());
+  HeapLayout now;
+  const bool same = target_.read_value(layout_address_, now) &&
+                    std::memcmp(&now, &layout_, sizeof now) == 0 &&
+                    target_.copy(address_of(layout_.heap), layout_.in_heap.bytes, heap) &&
+                    heap.at<std::uint32_t>(layout_.in_heap.state) == layout_.in_heap.ready;
+  if (!same) {
+    throw UserError(
+        "process {} ({}) has become another program meanwhile: its heap is gone; call this again "
+        "to look at the new one",
+        target_.pid(), target_.name());
   }
   return heap;
 }

@@ -34,7 +34,8 @@ class LiveHeap {
   std::size_t others() const { return others_; }  // heaps in this process that are not looked at
   const std::vector<SlotClass>& classes() const { return classes_; }  // by number; 0 is none
 
-  // The heap's own record, as it is now. Everything else is reached from it.
+  // The heap's own record, as it is now. Everything else is reached from it. Throws UserError when
+  // the process has become another program.
   Copied read_heap() const;
 
   // A copied heap's fields.
@@ -73,6 +74,7 @@ class LiveHeap {
   void read_classes();
 
   const Target& target_;
+  std::uint64_t layout_address_ = 0;
   HeapLayout layout_ = {};
   std::string library_;
   std::size_t others_ = 0;
@@ -82,11 +84,14 @@ class LiveHeap {
 template <class Visit>
 void LiveHeap::for_each_cached(const Copied& cache, Visit visit) const {
   const HeapLayout::Cache& in = layout_.in_cache;
+  const auto raised = cache.at<std::uint32_t>(in.raised_bin);  // bin 0 holds nobody's blocks
   for (std::uint32_t bin = 0; bin < in.bin_count; ++bin) {
     if (in.bin_class[bin] == 0) continue;
     const std::size_t at = in.bins + std::size_t{bin} * layout_.in_cache_bin.bytes;
     const auto top = cache.at<std::uint64_t>(at + layout_.in_cache_bin.top);
-    const auto floor = cache.at<std::uint64_t>(at + layout_.in_cache_bin.floor);
+    // Also those below a floor that was raised for a sample.
+    const auto floor =
+        cache.at<std::uint64_t>(bin == raised ? in.true_floor : at + layout_.in_cache_bin.floor);
     const std::uint64_t blocks = (top - floor) / sizeof(std::uint64_t);
     // More than fit: its owner was replacing the array.
     if (top > floor && blocks <= in.most_slots) visit(in.bin_class[bin], floor, blocks);

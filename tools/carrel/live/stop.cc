@@ -15,7 +15,9 @@
 #include <system_error>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "live/threads.h"
 
 namespace carrel::tools {
 
@@ -23,10 +25,6 @@ namespace {
 
 constexpr double kMostSeconds = 1;
 constexpr long kNanosecondsBetweenLooks = 20'000;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 }  // namespace
 
@@ -58,12 +56,14 @@ bool StoppedProcess::seize_new_threads(pid_t pid) {
     const pid_t thread = std::stoi(entry.path().filename());
     if (threads_.contains(thread)) continue;
     if (ptrace(PTRACE_SEIZE, thread, nullptr, nullptr) != 0) {
-      if (errno == ESRCH) continue;  // it ended
+      const int why = errno;
+      if (has_ended(pid, thread)) continue;
       throw UserError(
           "process {} may not be stopped: {}; leave --stop out, or run this as root while no "
           "debugger holds it",
-          pid, std::strerror(errno));
+          pid, std::strerror(why));
     }
+    if (threads_.empty()) since_ = std::chrono::steady_clock::now();
     threads_[thread] = 0;
     ptrace(PTRACE_INTERRUPT, thread, nullptr, nullptr);
     fresh.push_back(thread);
@@ -83,9 +83,6 @@ void StoppedProcess::wait_for(pid_t thread) {
       return;
     }
     if (got == thread) {
-      if (since_ == std::chrono::steady_clock::time_point{}) {
-        since_ = std::chrono::steady_clock::now();
-      }
       // What it stopped for may be a signal on its way, which it is to get.
       if (status >> 16 != PTRACE_EVENT_STOP) threads_[thread] = WSTOPSIG(status);
       return;

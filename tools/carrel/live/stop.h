@@ -4,8 +4,9 @@
 
 #include <sys/types.h>
 
-#include <chrono>
 #include <map>
+
+#include "base/clock.h"
 
 namespace carrel::tools {
 
@@ -18,7 +19,7 @@ class StoppedProcess {
   StoppedProcess(const StoppedProcess&) = delete;
   StoppedProcess& operator=(const StoppedProcess&) = delete;
 
-  // Lets them go on; returns how long the first of them stood still, in seconds.
+  // Lets them go on; returns for how long at most any of them stood still, in seconds.
   double release();
 
  private:
@@ -28,7 +29,7 @@ class StoppedProcess {
   std::map<pid_t, int> threads_;  // with the signal that each is to get when it goes on
   int policy_ = 0;                // of this process's scheduling, before
   bool raised_ = false;           // whether it has a better one now
-  std::chrono::steady_clock::time_point since_ = {};  // when the first stood still
+  SteadyTime since_ = {};         // when the first was told to stop
 };
 
 }  // namespace carrel::tools

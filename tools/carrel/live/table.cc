@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
 
+#include "base/lines.h"
 #include "base/units.h"
 
 namespace carrel::tools {
@@ -35,16 +35,10 @@ class Table {
     memory();
     classes(most_classes);
     arenas();
-    return out_;
+    return out_.text();
   }
 
  private:
-  template <class... Arguments>
-  void line(fmt::format_string<Arguments...> format, Arguments&&... arguments) {
-    fmt::format_to(std::back_inserter(out_), format, std::forward<Arguments>(arguments)...);
-    out_ += '\n';
-  }
-
   std::optional<double> per_second(std::uint64_t carrel_stats::*member) const {
     if (!before_) return std::nullopt;
     return rate(totals_.*member, before_->counters.totals.*member, now_.at_s - before_->at_s);
@@ -54,22 +48,20 @@ class Table {
   }
 
   void head() {
-    std::string command = heap_.target().command();
-    if (command.empty()) command = heap_.target().name();
-    line("{:.80}", fmt::format("process {}: {}", heap_.target().pid(), command));
-    line("carrel {}{}; RSS {}; threads {}, shards {}", heap_.version(),
-         heap_.layout().hardened != 0 ? ", hardened" : "", human_bytes(now_.counters.rss_bytes),
-         totals_.threads, totals_.shards);
+    out_.line("{}", heap_.target().title());
+    out_.line("carrel {}{}; RSS {}; threads {}, shards {}", heap_.version(),
+              heap_.layout().hardened != 0 ? ", hardened" : "",
+              human_bytes(now_.counters.rss_bytes), totals_.threads, totals_.shards);
     if (heap_.others() != 0) {
-      line("the largest of {} heaps in this process: {}", heap_.others() + 1, heap_.library());
+      out_.line("the largest of {} heaps in this process: {}", heap_.others() + 1, heap_.library());
     }
-    line("");
+    out_.line("");
   }
 
   void memory() {
     const auto row = [this](const char* name, const std::string& value, const std::string& more,
                             const char* event, const std::string& speed) {
-      line("  {:<9}{:>10}  {:<29}{:<13}{:>12}", name, value, more, event, speed);
+      out_.line("  {:<9}{:>10}  {:<29}{:<13}{:>12}", name, value, more, event, speed);
     };
     const auto known = [&](std::uint64_t bytes) {
       return now_.counters.resident_known ? human_bytes(bytes) : std::string("-");
@@ -126,19 +118,22 @@ class Table {
                        human_count(of.cached_blocks), speed(&carrel_class_stats::refills),
                        speed(&carrel_class_stats::flushes))});
     }
-    if (totals_.large_blocks != 0) {
-      rows.push_back(
-          {"large", totals_.large_bytes, fmt::format("{:>12}", human_count(totals_.large_blocks))});
-    }
+    const auto add_whole = [&rows](const char* name, std::uint64_t blocks, std::uint64_t bytes) {
+      if (blocks != 0) rows.push_back({name, bytes, fmt::format("{:>12}", human_count(blocks))});
+    };
+    const HeapCounters& now = now_.counters;
+    add_whole("large", totals_.large_blocks - now.guarded_blocks,
+              totals_.large_bytes - now.guarded_bytes);
+    add_whole("guarded", now.guarded_blocks, now.guarded_bytes);
     std::stable_sort(rows.begin(), rows.end(),
                      [](const Row& a, const Row& b) { return a.live_bytes > b.live_bytes; });
-    line("");
-    line("  {:<9}{:>10}{:>12}{:>8}{:>10}{:>9}{:>10}{:>10}", "blocks of", "live", "blocks", "slabs",
-         "occupied", "cached", "refills", "flushes");
+    out_.line("");
+    out_.line("  {:<9}{:>10}{:>12}{:>8}{:>10}{:>9}{:>10}{:>10}", "blocks of", "live", "blocks",
+              "slabs", "occupied", "cached", "refills", "flushes");
     for (std::size_t i = 0; i < rows.size() && i < most; ++i) {
-      line("  {:<9}{:>10}{}", rows[i].name, human_bytes(rows[i].live_bytes), rows[i].rest);
+      out_.line("  {:<9}{:>10}{}", rows[i].name, human_bytes(rows[i].live_bytes), rows[i].rest);
     }
-    if (rows.size() > most) line("  and {} more", rows.size() - most);
+    if (rows.size() > most) out_.line("  and {} more", rows.size() - most);
   }
 
   void arenas() {
@@ -148,20 +143,20 @@ class Table {
                      [](const ArenaCounters& a, const ArenaCounters& b) {
                        return a.active_bytes > b.active_bytes;
                      });
-    line("");
-    line("  {:<9}{:>10}{:>12}{:>12}", "arena", "live", "blocks", "active");
+    out_.line("");
+    out_.line("  {:<9}{:>10}{:>12}{:>12}", "arena", "live", "blocks", "active");
     for (std::size_t i = 0; i < sorted.size() && i < kMostArenas; ++i) {
-      line("  {:<9}{:>10}{:>12}{:>12}", sorted[i].number, human_bytes(sorted[i].live_bytes),
-           human_count(sorted[i].live_blocks), human_bytes(sorted[i].active_bytes));
+      out_.line("  {:<9}{:>10}{:>12}{:>12}", sorted[i].number, human_bytes(sorted[i].live_bytes),
+                human_count(sorted[i].live_blocks), human_bytes(sorted[i].active_bytes));
     }
-    if (sorted.size() > kMostArenas) line("  and {} more", sorted.size() - kMostArenas);
+    if (sorted.size() > kMostArenas) out_.line("  and {} more", sorted.size() - kMostArenas);
   }
 
   const LiveHeap& heap_;
   const Look& now_;
   const std::optional<Look>& before_;
   const carrel_stats& totals_;
-  std::string out_;
+  Lines out_;
 };
 
 }  // namespace

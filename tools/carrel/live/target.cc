@@ -8,40 +8,66 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <system_error>
+
+#include "base/files.h"
+#include "live/threads.h"
 
 namespace carrel::tools {
 
 namespace {
 
-std::string text_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream out;
-  out << file.rdbuf();
-  return out.str();
+// On one line, without what a terminal might obey.
+std::string clean_line(std::string text) {
+  while (!text.empty() && (text.back() == '\0' || text.back() == '\n')) text.pop_back();
+  for (char& c : text) {
+    if ((c >= 0 && c < ' ') || c == '\x7f') c = ' ';
+  }
+  return text;
 }
 
 }  // namespace
 
-Target::Target(pid_t pid) : pid_(pid) {
+Target::Target(pid_t pid) : pid_(pid), thread_(pid) {
   const std::string folder = fmt::format("/proc/{}", pid);
   if (access(folder.c_str(), F_OK) != 0) {
     throw UserError("there is no process {}; ps shows them", pid);
   }
-  name_ = text_of(folder + "/comm");
-  while (!name_.empty() && name_.back() == '\n') name_.pop_back();
-  command_ = text_of(folder + "/cmdline");
-  while (!command_.empty() && command_.back() == '\0') command_.pop_back();
-  for (char& c : command_) {
-    if (c >= 0 && c < ' ') c = ' ';
+  choose_thread();
+  name_ = clean_line(text_of(folder + "/comm"));
+  command_ = clean_line(text_of(proc_file("cmdline")));
+  pagemap_ = open(proc_file("pagemap").c_str(), O_RDONLY | O_CLOEXEC);
+}
+
+// A thread that has ended leads to no memory, even if it is the process's first. True if that has
+// happened to the one that was chosen, and there is another.
+bool Target::choose_thread() const {
+  if (!has_ended(pid_, thread_)) return false;
+  std::error_code error;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid_), error)) {
+    const pid_t thread = std::stoi(entry.path().filename());
+    if (has_ended(pid_, thread)) continue;
+    thread_ = thread;
+    return true;
   }
-  // A thread's number leads to its process too, but the kernel counts memory by process.
-  pagemap_ = open((folder + "/pagemap").c_str(), O_RDONLY | O_CLOEXEC);
+  return false;
 }
 
 Target::~Target() {
   if (pagemap_ >= 0) close(pagemap_);
+}
+
+std::string Target::proc_file(const char* name) const {
+  return fmt::format("/proc/{}/task/{}/{}", pid_, thread_, name);
+}
+
+std::string Target::title() const {
+  const std::string text = fmt::format("process {}: {}", pid_, command_.empty() ? name_ : command_);
+  return fmt::format("{:.80}", text);
 }
 
 void Target::fail(int error) const {
@@ -55,8 +81,10 @@ void Target::fail(int error) const {
 bool Target::read(std::uint64_t address, void* out, std::size_t bytes) const {
   const iovec local = {out, bytes};
   const iovec remote = {reinterpret_cast<void*>(address), bytes};
-  const ssize_t got = process_vm_readv(pid_, &local, 1, &remote, 1, 0);
-  if (got < 0 && errno != EFAULT && errno != EINVAL && errno != ENOMEM) fail(errno);
+  const ssize_t got = process_vm_readv(thread_, &local, 1, &remote, 1, 0);
+  const int error = got < 0 ? errno : 0;
+  if (error == ESRCH && choose_thread()) return read(address, out, bytes);
+  if (got < 0 && error != EFAULT && error != EINVAL && error != ENOMEM) fail(error);
   return got == static_cast<ssize_t>(bytes);
 }
 
@@ -67,7 +95,7 @@ bool Target::copy(std::uint64_t address, std::size_t bytes, Copied& out) const {
 }
 
 std::vector<Mapping> Target::mappings() const {
-  std::ifstream file(fmt::format("/proc/{}/maps", pid_));
+  std::ifstream file(proc_file("maps"));
   if (!file) fail(errno == ENOENT ? ESRCH : errno);
   std::vector<Mapping> found;
   for (std::string line; std::getline(file, line);) {
@@ -111,7 +139,7 @@ bool Target::resident(std::uint64_t start, std::uint64_t bytes, std::uint64_t& o
 }
 
 std::uint64_t Target::rss_bytes() const {
-  std::ifstream file(fmt::format("/proc/{}/statm", pid_));
+  std::ifstream file(proc_file("statm"));
   std::uint64_t size = 0;
   std::uint64_t resident = 0;
   file >> size >> resident;

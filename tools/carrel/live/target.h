@@ -51,8 +51,13 @@ class Target {
   Target& operator=(const Target&) = delete;
 
   pid_t pid() const { return pid_; }
+  // Without control characters, which a terminal might obey.
   const std::string& name() const { return name_; }        // as ps shows it
   const std::string& command() const { return command_; }  // its words, blanks between them
+  // "process 12: its command", at most 80 characters.
+  std::string title() const;
+  // A file of its folder in /proc.
+  std::string proc_file(const char* name) const;
 
   // False when not all of it can be read. Throws TargetEnded.
   bool read(std::uint64_t address, void* out, std::size_t bytes) const;
@@ -80,12 +85,14 @@ class Target {
 
  private:
   [[noreturn]] void fail(int error) const;
+  bool choose_thread() const;
   bool read_pagemap(std::uint64_t first_page, std::vector<std::uint64_t>& entries) const;
 
   static constexpr std::uint64_t kPresent = std::uint64_t{1} << 63;
   static constexpr std::uint64_t kPagesAtOnce = 1 << 16;
 
   pid_t pid_;
+  mutable pid_t thread_;  // through which its memory is read; the first one, if that has not ended
   int pagemap_ = -1;
   std::string name_;
   std::string command_;

@@ -9,9 +9,10 @@
 #include <ctime>
 #include <fstream>
 #include <iterator>
-#include <sstream>
+#include <system_error>
 #include <vector>
 
+#include "base/files.h"
 #include "base/machine.h"
 #include "carrel/carrel.h"
 
@@ -54,6 +55,8 @@ Json totals(const Summary& sum) {
           {"free_slot_bytes", sum.free_slot_bytes},
           {"large_blocks", sum.large_blocks},
           {"large_bytes", sum.large_bytes},
+          {"guarded_blocks", sum.guarded_blocks},
+          {"guarded_bytes", sum.guarded_bytes},
           {"free_bytes", sum.free_bytes}};
 }
 
@@ -73,18 +76,16 @@ Json classes(const HeapMap& map, const Summary& sum) {
   Json out = Json::array();
   for (const ClassSummary& of : sum.classes) {
     const SlotClass& info = map.classes[of.size_class];
-    out.push_back({{"class", of.size_class},
-                   {"block_bytes", info.slot_bytes},
-                   {"slab_bytes", info.slab_bytes},
-                   {"slabs", of.slabs},
-                   {"empty_slabs", of.empty_slabs},
-                   {"slots", of.slots},
-                   {"live_blocks", of.live},
-                   {"cached_blocks", of.cached},
-                   {"free_slots", of.free()},
-                   {"resident_bytes", of.resident_bytes},
-                   {"resident_free_bytes", of.resident_free},
-                   {"occupancy", of.occupancy}});
+    Json one = {{"class", of.size_class},        {"block_bytes", info.slot_bytes},
+                {"slab_bytes", info.slab_bytes}, {"slabs", of.slabs},
+                {"empty_slabs", of.empty_slabs}, {"slots", of.slots},
+                {"live_blocks", of.live},        {"cached_blocks", of.cached},
+                {"free_slots", of.free()},       {"occupancy", of.occupancy}};
+    if (map.resident_known) {
+      one["resident_bytes"] = of.resident_bytes;
+      one["resident_free_bytes"] = of.resident_free;
+    }
+    out.push_back(std::move(one));
   }
   return out;
 }
@@ -102,10 +103,12 @@ class Cells {
   }
 
   Json json() const {
-    return {{"granules_per_cell", per_cell_},
-            {"kinds", kinds_},
-            {"live_percent", live_},
-            {"resident_percent", resident_}};
+    Json out = {{"granules_per_cell", per_cell_},
+                {"first_granules", first_granules_},
+                {"kinds", kinds_},
+                {"live_percent", live_}};
+    if (map_.resident_known) out["resident_percent"] = resident_;
+    return out;
   }
 
  private:
@@ -117,10 +120,14 @@ class Cells {
     if (span.kind == SpanKind::kSlab) {
       live = span.live * static_cast<double>(map_.classes[span.size_class].slot_bytes) / bytes;
     }
+    for (const GuardedBlock& block : span.guarded) {
+      live += static_cast<double>(block.page_bytes) / bytes;
+    }
     const double resident = static_cast<double>(span.resident_bytes) / bytes;
     for (std::uint64_t left = span.granules; left != 0;) {
       const std::uint64_t here = std::min(left, per_cell_ - filled_);
       const auto share = static_cast<double>(here);
+      if (filled_ == 0) first_granules_.push_back(span.first + span.granules - left);
       of_kind_[static_cast<std::size_t>(span.kind)] += here;
       live_here_ += live * share;
       resident_here_ += resident * share;
@@ -133,7 +140,7 @@ class Cells {
   void close() {
     const auto most = std::max_element(std::begin(of_kind_), std::end(of_kind_));
     const auto kind = static_cast<SpanKind>(most - std::begin(of_kind_));
-    kinds_ += kind_name(kind)[0];  // f k l s u
+    kinds_ += kind_name(kind)[0];  // f g k l s u
     const auto percent = [this](double share) {
       return static_cast<int>(100 * share / static_cast<double>(filled_) + 0.5);
     };
@@ -147,9 +154,10 @@ class Cells {
   const HeapMap& map_;
   std::uint64_t per_cell_ = 1;
   std::uint64_t filled_ = 0;
-  std::uint64_t of_kind_[5] = {};
+  std::uint64_t of_kind_[kSpanKinds] = {};
   double live_here_ = 0;
   double resident_here_ = 0;
+  std::vector<std::uint64_t> first_granules_;
   std::string kinds_;
   std::vector<int> live_;
   std::vector<int> resident_;
@@ -181,19 +189,26 @@ Json worst(const HeapMap& map, const Summary& sum) {
 }
 
 // A span as an array: see schema.md.
-void write_span(const HeapMap& map, const MappedSpan& span, std::string& out) {
+void write_span(const MappedSpan& span, bool resident_known, std::string& out) {
   auto to = std::back_inserter(out);
   fmt::format_to(to, "[{},{},\"{}\",{}", span.first, span.granules, kind_name(span.kind),
-                 span.resident_bytes);
+                 resident_known ? std::to_string(span.resident_bytes) : "null");
   const bool arena = span.owner == Owner::kArena;
   if (span.kind == SpanKind::kLarge) {
     fmt::format_to(to, ",\"{}\",{},{}", arena ? owner_name(span) : "", span.block_start,
                    span.block_bytes);
   } else if (span.kind == SpanKind::kSlab) {
     fmt::format_to(to, ",\"{}\",{},\"{}\"", owner_name(span), span.size_class, slot_text(span));
+  } else if (span.kind == SpanKind::kGuarded) {
+    out += ",[";
+    const char* separator = "";
+    for (const GuardedBlock& block : span.guarded) {
+      fmt::format_to(to, "{}[{},{}]", separator, block.start, block.bytes);
+      separator = ",";
+    }
+    out += ']';
   }
   out += ']';
-  static_cast<void>(map);
 }
 
 std::string decompressed(const std::string& text, const std::filesystem::path& file) {
@@ -214,14 +229,6 @@ std::string decompressed(const std::string& text, const std::filesystem::path& f
   return out;
 }
 
-std::string text_of(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) throw UserError("cannot open {}: {}", file.string(), std::strerror(errno));
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
-
 bool is_compressed(const std::string& text) {
   return text.starts_with(std::string_view(kZstdMagic, sizeof kZstdMagic));
 }
@@ -229,39 +236,39 @@ bool is_compressed(const std::string& text) {
 }  // namespace
 
 std::string snapshot_text(const LiveHeap& live, const HeapMap& map, const Summary& summary) {
-  const Json head = {{"schema", kSnapshotSchema},
-                     {"version", kSnapshotVersion},
-                     {"process",
-                      {{"pid", live.target().pid()},
-                       {"name", live.target().name()},
-                       {"command", live.target().command()}}},
-                     {"provenance", provenance(live, map)},
-                     {"heap",
-                      {{"base", hex(map.base)},
-                       {"granule_bytes", map.granule_bytes},
-                       {"page_bytes", Target::page_bytes()}}},
-                     {"totals", totals(summary)},
-                     {"resident", resident(map, summary)},
-                     {"classes", classes(map, summary)},
-                     {"map", Cells(map).json()},
-                     {"worst", worst(map, summary)}};
+  Json head = {{"schema", kSnapshotSchema},
+               {"version", kSnapshotVersion},
+               {"process",
+                {{"pid", live.target().pid()},
+                 {"name", live.target().name()},
+                 {"command", live.target().command()}}},
+               {"provenance", provenance(live, map)},
+               {"heap",
+                {{"base", hex(map.base)},
+                 {"granule_bytes", map.granule_bytes},
+                 {"page_bytes", Target::page_bytes()}}},
+               {"totals", totals(summary)},
+               {"classes", classes(map, summary)},
+               {"map", Cells(map).json()},
+               {"worst", worst(map, summary)}};
+  if (map.resident_known) head["resident"] = resident(map, summary);
   std::string text = head.dump(-1, ' ', false, Json::error_handler_t::replace);
   text.pop_back();  // the list goes on
   text += ",\"spans\":[";
   const char* separator = "\n";
   for (const MappedSpan& span : map.spans) {
     text += separator;
-    write_span(map, span, text);
+    write_span(span, map.resident_known, text);
     separator = ",\n";
   }
   text += "\n]}\n";
   return text;
 }
 
-void write_snapshot(const std::string& text, const std::filesystem::path& file) {
+std::size_t write_snapshot(const std::string& text, const std::filesystem::path& file) {
   if (file.extension() != ".zst") {
     write_file(text, file);
-    return;
+    return text.size();
   }
   std::string packed(ZSTD_compressBound(text.size()), '\0');
   const std::size_t bytes =
@@ -269,9 +276,12 @@ void write_snapshot(const std::string& text, const std::filesystem::path& file) 
   if (ZSTD_isError(bytes) != 0) throw UserError("cannot compress: {}", ZSTD_getErrorName(bytes));
   packed.resize(bytes);
   write_file(packed, file);
+  return bytes;
 }
 
 bool is_snapshot(const std::filesystem::path& file) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(file, error)) return false;
   std::ifstream in(file, std::ios::binary);
   std::string begin(64, '\0');
   in.read(begin.data(), static_cast<std::streamsize>(begin.size()));

@@ -16,10 +16,10 @@ inline constexpr int kSnapshotVersion = 1;
 // The whole document as text.
 std::string snapshot_text(const LiveHeap& live, const HeapMap& map, const Summary& summary);
 
-// Throws UserError when the file cannot be written.
-void write_snapshot(const std::string& text, const std::filesystem::path& file);
+// Returns how many bytes it wrote. Throws UserError when the file cannot be written.
+std::size_t write_snapshot(const std::string& text, const std::filesystem::path& file);
 
-// Whether a file may be a snapshot, by how it begins. False for what cannot be read.
+// Whether a file may be a snapshot, by how it begins. False for what cannot be read, or only once.
 bool is_snapshot(const std::filesystem::path& file);
 
 // Without `spans`. Throws UserError when it is none, or of a version this program doesn't know.

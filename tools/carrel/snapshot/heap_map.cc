@@ -1,14 +1,13 @@
 // From copied records to the map, and what of it is in memory.
 #include "snapshot/heap_map.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <bit>
 #include <chrono>
 #include <fstream>
 #include <sstream>
 
+#include "base/clock.h"
 #include "live/stop.h"
 #include "snapshot/record_copy.h"
 
@@ -35,6 +34,7 @@ class MapMaker {
       mark_cached(copy_.record(cache, layout_.in_cache.bytes));
     }
     count_slots();
+    add_guarded();
   }
 
   void ask_system(const Copied& heap) {
@@ -85,7 +85,9 @@ class MapMaker {
     } else {
       span.owner_number = value<std::uint16_t>(record, in.shard);
     }
-    if (state == HeapSpanState::kFree) {
+    if (class_value == kMapGuarded) {
+      span.kind = SpanKind::kGuarded;
+    } else if (state == HeapSpanState::kFree) {
       span.kind = SpanKind::kFree;
     } else if (state == HeapSpanState::kPurging) {
       // Out of the pool: to be given back, or as a freed large block behind a fence.
@@ -197,6 +199,27 @@ class MapMaker {
     }
   }
 
+  void add_guarded() {
+    const HeapLayout::Heap& in = layout_.in_heap;
+    const HeapLayout::GuardedSlot& slot = layout_.in_guarded_slot;
+    if (in.guarded_slots == 0) return;
+    const std::size_t room = (copy_.heap().bytes.size() - in.guarded_slots) / sizeof(std::uint64_t);
+    const std::size_t made = copy_.heap().at<std::uint32_t>(in.guarded_made);
+    for (std::size_t i = 0; i < std::min(made, room); ++i) {
+      const std::byte* record = copy_.find(
+          copy_.heap().at<std::uint64_t>(in.guarded_slots + i * sizeof(std::uint64_t)), slot.bytes);
+      if (record == nullptr || value<std::uint32_t>(record, slot.state) != slot.live) continue;
+      const auto block = value<std::uint64_t>(record, slot.block);
+      const std::uint64_t granule = (block - map_.base) / map_.granule_bytes;
+      if (granule >= span_at_.size() || span_at_[granule] == kNoSpan) continue;
+      MappedSpan& span = map_.spans[span_at_[granule]];
+      if (span.kind != SpanKind::kGuarded) continue;
+      span.guarded.push_back({.start = block - map_.address(span),
+                              .bytes = value<std::uint64_t>(record, slot.size),
+                              .page_bytes = value<std::uint64_t>(record, slot.page_bytes)});
+    }
+  }
+
   // A page in memory, by its distance from granule 0.
   void add_page(std::uint64_t offset, std::uint64_t page) {
     const std::uint64_t granule = offset / map_.granule_bytes;
@@ -244,7 +267,7 @@ class MapMaker {
 void read_smaps(const LiveHeap& live, const Copied& heap, HeapMap& map) {
   std::vector<LiveHeap::Range> own = live.block_ranges(heap);
   for (const LiveHeap::Range& range : live.record_ranges(heap)) own.push_back(range);
-  std::ifstream file(fmt::format("/proc/{}/smaps", live.target().pid()));
+  std::ifstream file(live.target().proc_file("smaps"));
   std::uint64_t start = 0;
   std::uint64_t end = 0;
   for (std::string line; std::getline(file, line);) {
@@ -272,10 +295,6 @@ void read_smaps(const LiveHeap& live, const Copied& heap, HeapMap& map) {
   }
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 }  // namespace
 
 const char* kind_name(SpanKind kind) {
@@ -288,6 +307,8 @@ const char* kind_name(SpanKind kind) {
       return "large";
     case SpanKind::kSlab:
       return "slab";
+    case SpanKind::kGuarded:
+      return "guarded";
     case SpanKind::kUnknown:
       break;
   }

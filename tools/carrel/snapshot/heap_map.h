@@ -1,6 +1,6 @@
 // A map of another process's heap: every span, and in every slab every slot. Made from a copy of
 // carrel's records, which takes milliseconds; the process need not stop for it. Its blocks are not
-// read. What is written about the map is in document.h and text.h.
+// read. What is written about the map is in document.h.
 #pragma once
 
 #include <cstdint>
@@ -16,12 +16,21 @@ enum class SpanKind : std::uint8_t {
   kKept,   // of a large block that was freed: for the next one, or fenced in a hardened build
   kLarge,  // one large block
   kSlab,
+  kGuarded,  // of a hardened build: sampled blocks, each between guard pages
   kUnknown,  // changed while it was copied
 };
+inline constexpr std::size_t kSpanKinds = 6;
 const char* kind_name(SpanKind kind);
 
 // Whose a slab or a large block is.
 enum class Owner : std::uint8_t { kShard, kArena, kProfile };
+
+// A sampled block between guard pages.
+struct GuardedBlock {
+  std::uint64_t start = 0;       // behind its span's start, in bytes
+  std::uint64_t bytes = 0;       // as the program asked for
+  std::uint64_t page_bytes = 0;  // of the pages that it has for itself
+};
 
 struct MappedSpan {
   std::uint64_t first = 0;     // granule
@@ -31,6 +40,8 @@ struct MappedSpan {
   std::uint32_t owner_number = 0;  // of the shard or arena
   std::uint64_t block_start = 0;   // of a large block: behind its span's start, in bytes
   std::uint64_t block_bytes = 0;   // of a large block
+
+  std::vector<GuardedBlock> guarded;  // the live ones, by address
 
   // Of a slab.
   std::uint32_t size_class = 0;
@@ -65,10 +76,10 @@ struct HeapMap {
   std::uint64_t copied_bytes = 0;
   double copy_s = 0;
   double stopped_s = 0;  // 0: it was not stopped
-  std::uint64_t changed_slabs =
-      0;                           // whose bits and count of free slots disagree: copied in between
+  // Whose bits and count of free slots disagree: copied in between.
+  std::uint64_t changed_slabs = 0;
   std::uint64_t stray_blocks = 0;  // cached ones that are no taken slot, for the same reason
-  bool resident_known = false;
+  bool resident_known = false;     // whether the system told; else all such fields mean nothing
 
   // The whole process, as smaps says; parts that lie outside of carrel's ranges.
   std::uint64_t rss_bytes = 0;

@@ -35,7 +35,12 @@ void add_slab(const HeapMap& map, const MappedSpan& span, Summary& sum,
 
 void add_resident(const HeapMap& map, Summary& sum) {
   std::uint64_t live = 0, cached = 0, kept = 0, partial = 0, empty = 0, tails = 0, free = 0;
+  std::uint64_t guarded = 0;
   for (const MappedSpan& span : map.spans) {
+    if (span.kind == SpanKind::kGuarded) {
+      guarded += span.resident_bytes;
+      continue;
+    }
     live += span.resident_live;
     cached += span.resident_cached;
     const bool in_use = span.live + span.cached != 0;
@@ -48,6 +53,7 @@ void add_resident(const HeapMap& map, Summary& sum) {
   }
   sum.resident = {
       {"live blocks", live, "in the program's hands, with the rounding to slots and pages"},
+      {"sampled blocks", guarded, "of a hardened build, each on pages of its own between fences"},
       {"thread caches", cached, "free blocks that threads keep for their next malloc"},
       {"free slots", partial, "in slabs that hold live or cached blocks"},
       {"empty slabs", empty, "slabs without a block, kept for their class"},
@@ -124,6 +130,14 @@ Summary summarize(const HeapMap& map) {
         sum.large_bytes += span.block_bytes;
         sum.live_bytes += span.block_bytes;
         break;
+      case SpanKind::kGuarded:
+        for (const GuardedBlock& block : span.guarded) {
+          ++sum.guarded_blocks;
+          ++sum.live_blocks;
+          sum.guarded_bytes += block.page_bytes;
+          sum.live_bytes += block.page_bytes;
+        }
+        break;
       case SpanKind::kKept:
         sum.cached_bytes += bytes;
         break;
@@ -135,8 +149,10 @@ Summary summarize(const HeapMap& map) {
     }
   }
   for (const auto& [number, of] : classes) sum.classes.push_back(of);
-  add_resident(map, sum);
-  find_worst(map, sum);
+  if (map.resident_known) {
+    add_resident(map, sum);
+    find_worst(map, sum);
+  }
   return sum;
 }
 

@@ -42,11 +42,13 @@ struct Summary {
   std::uint64_t slabs = 0;
   std::uint64_t large_blocks = 0;
   std::uint64_t large_bytes = 0;
-  std::uint64_t free_bytes = 0;       // in free spans
-  std::uint64_t heap_bytes = 0;       // of all spans
-  std::vector<ClassSummary> classes;  // those with slabs, by number
-  std::vector<ResidentPart> resident;
-  std::int64_t residue_bytes = 0;  // of rss_bytes that no part explains; negative: too much is
+  std::uint64_t guarded_blocks = 0;
+  std::uint64_t guarded_bytes = 0;     // of their pages
+  std::uint64_t free_bytes = 0;        // in free spans
+  std::uint64_t heap_bytes = 0;        // of all spans
+  std::vector<ClassSummary> classes;   // those with slabs, by number
+  std::vector<ResidentPart> resident;  // empty where the map doesn't know
+  std::int64_t residue_bytes = 0;      // of rss_bytes that no part explains; negative: too much is
   // Numbers of slabs in which free slots are in memory for the sake of live ones, those first
   // whose live blocks keep most each.
   std::vector<std::size_t> worst;

@@ -2,8 +2,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
 
+#include "base/lines.h"
 #include "base/units.h"
 #include "snapshot/document.h"
 
@@ -22,50 +22,59 @@ class Text {
 
   std::string make(std::size_t most) {
     head();
-    if (map_.resident_known) resident();
+    if (map_.resident_known) {
+      resident();
+    } else {
+      out_.line("");
+      out_.line("  what is resident is not known: {} cannot be read",
+                live_.target().proc_file("pagemap"));
+    }
     classes(most);
     worst(most);
-    return out_;
+    return out_.text();
   }
 
  private:
-  template <class... Arguments>
-  void line(fmt::format_string<Arguments...> format, Arguments&&... arguments) {
-    fmt::format_to(std::back_inserter(out_), format, std::forward<Arguments>(arguments)...);
-    out_ += '\n';
-  }
-
   void head() {
-    std::string command = live_.target().command();
-    if (command.empty()) command = live_.target().name();
-    line("{:.80}", fmt::format("process {}: {}", live_.target().pid(), command));
-    line("carrel {}{}: {} in {} live blocks, {} slabs, {} large blocks", live_.version(),
-         live_.layout().hardened != 0 ? ", hardened" : "", human_bytes(sum_.live_bytes),
-         human_count(sum_.live_blocks), human_count(sum_.slabs), human_count(sum_.large_blocks));
-    line("{} of records copied in {:.1f} ms; {}", human_bytes(map_.copied_bytes), map_.copy_s * 1e3,
-         map_.stopped_s > 0 ? fmt::format("stopped for {:.1f} ms", map_.stopped_s * 1e3)
-                            : std::string("the process was not stopped"));
+    out_.line("{}", live_.target().title());
+    out_.line("carrel {}{}; {} of records copied in {:.1f} ms; {}", live_.version(),
+              live_.layout().hardened != 0 ? ", hardened" : "", human_bytes(map_.copied_bytes),
+              map_.copy_s * 1e3,
+              map_.stopped_s > 0 ? fmt::format("stopped for {:.1f} ms", map_.stopped_s * 1e3)
+                                 : std::string("not stopped"));
+    out_.line("{} live in {} blocks; {} slabs, {} large blocks", human_bytes(sum_.live_bytes),
+              human_count(sum_.live_blocks), human_count(sum_.slabs),
+              human_count(sum_.large_blocks));
+    if (sum_.guarded_blocks != 0) {
+      out_.line("{} of the live blocks were sampled and lie between guard pages",
+                human_count(sum_.guarded_blocks));
+    }
     if (map_.changed_slabs + map_.stray_blocks != 0) {
-      line("{} slabs and {} cached blocks changed while they were copied; --stop prevents that",
-           map_.changed_slabs, map_.stray_blocks);
+      out_.line(
+          "{} slabs and {} cached blocks changed while they were copied; --stop prevents that",
+          map_.changed_slabs, map_.stray_blocks);
     }
     if (live_.others() != 0) {
-      line("the largest of {} heaps in this process: {}", live_.others() + 1, live_.library());
+      out_.line("the largest of {} heaps in this process: {}", live_.others() + 1, live_.library());
     }
   }
 
   void resident() {
-    line("");
-    line("  {:<26}{:>10}", "resident", human_bytes(map_.rss_bytes));
+    out_.line("");
+    out_.line("  {:<26}{:>10}", "resident", human_bytes(map_.rss_bytes));
     const auto row = [this](const std::string& label, double bytes) {
-      line("  {:<26}{:>10}{:>6.1f}%", label,
-           bytes < 0 ? "-" + human_bytes(-bytes) : human_bytes(bytes),
-           map_.rss_bytes == 0 ? 0.0 : 100 * bytes / static_cast<double>(map_.rss_bytes));
+      out_.line("  {:<26}{:>10}{:>6.1f}%", label,
+                bytes < 0 ? "-" + human_bytes(-bytes) : human_bytes(bytes),
+                map_.rss_bytes == 0 ? 0.0 : 100 * bytes / static_cast<double>(map_.rss_bytes));
     };
     for (const ResidentPart& part : sum_.resident) {
       if (part.bytes != 0) row("  " + part.label, static_cast<double>(part.bytes));
     }
     row("  unexplained", static_cast<double>(sum_.residue_bytes));
+  }
+
+  std::string known(std::uint64_t bytes) const {
+    return map_.resident_known ? human_bytes(bytes) : "-";
   }
 
   void classes(std::size_t most) {
@@ -75,38 +84,37 @@ class Text {
     };
     std::stable_sort(sorted.begin(), sorted.end(),
                      [&](const auto& a, const auto& b) { return memory(a) > memory(b); });
-    line("");
-    line("  {:<9}{:>8}{:>12}{:>10}{:>10}{:>10}{:>10}{:>11}", "blocks of", "slabs", "live", "cached",
-         "free", "occupied", "resident", "free there");
+    out_.line("");
+    out_.line("  {:<9}{:>8}{:>10}{:>10}{:>10}{:>10}{:>10}{:>11}", "blocks of", "slabs", "live",
+              "cached", "free", "occupied", "resident", "free there");
     for (std::size_t i = 0; i < sorted.size() && i < most; ++i) {
       const ClassSummary& of = sorted[i];
-      line("  {:<9}{:>8}{:>12}{:>10}{:>10}{:>9.0f}%{:>10}{:>11}",
-           fmt::format("{} B", map_.classes[of.size_class].slot_bytes), of.slabs,
-           human_count(of.live), human_count(of.cached), human_count(of.free()),
-           percent(of.live, of.slots), human_bytes(of.resident_bytes),
-           human_bytes(of.resident_free));
+      out_.line("  {:<9}{:>8}{:>10}{:>10}{:>10}{:>9.0f}%{:>10}{:>11}",
+                fmt::format("{} B", map_.classes[of.size_class].slot_bytes), of.slabs,
+                human_count(of.live), human_count(of.cached), human_count(of.free()),
+                percent(of.live, of.slots), known(of.resident_bytes), known(of.resident_free));
     }
-    if (sorted.size() > most) line("  and {} more", sorted.size() - most);
+    if (sorted.size() > most) out_.line("  and {} more", sorted.size() - most);
   }
 
   void worst(std::size_t most) {
     if (sum_.worst.empty()) return;
-    line("");
-    line("  slabs whose few live blocks keep most free memory:");
-    line("  {:<16}{:>13}{:>12}{:>7}{:>8}{:>11}", "slab", "of", "blocks of", "live", "slots",
-         "free there");
+    out_.line("");
+    out_.line("  slabs whose few live blocks keep most free memory:");
+    out_.line("  {:<16}{:>13}{:>12}{:>7}{:>8}{:>11}", "slab", "of", "blocks of", "live", "slots",
+              "free there");
     for (std::size_t i = 0; i < sum_.worst.size() && i < most; ++i) {
       const MappedSpan& slab = map_.spans[sum_.worst[i]];
-      line("  {:<16}{:>13}{:>12}{:>7}{:>8}{:>11}", fmt::format("{:#x}", map_.address(slab)),
-           owner_name(slab), fmt::format("{} B", map_.classes[slab.size_class].slot_bytes),
-           slab.live, slab.slots, human_bytes(slab.resident_free));
+      out_.line("  {:<16}{:>13}{:>12}{:>7}{:>8}{:>11}", fmt::format("{:#x}", map_.address(slab)),
+                owner_name(slab), fmt::format("{} B", map_.classes[slab.size_class].slot_bytes),
+                slab.live, slab.slots, human_bytes(slab.resident_free));
     }
   }
 
   const LiveHeap& live_;
   const HeapMap& map_;
   const Summary& sum_;
-  std::string out_;
+  Lines out_;
 };
 
 }  // namespace

@@ -139,8 +139,8 @@ export interface SlabClass {
   live_blocks: number;
   cached_blocks: number;
   free_slots: number;
-  resident_bytes: number;
-  resident_free_bytes: number;
+  resident_bytes?: number;
+  resident_free_bytes?: number;
   occupancy: number[];
 }
 
@@ -157,7 +157,8 @@ export interface Slab {
   first_live: string[];
 }
 
-/** Without the list of all spans, which stays in the file. */
+/** Without the list of all spans, which stays in the file. What is resident is absent where the
+    system did not tell. */
 export interface Snapshot {
   schema: "carrel-snapshot";
   process: { pid: number; name: string; command: string };
@@ -175,13 +176,14 @@ export interface Snapshot {
   };
   heap: { base: string; granule_bytes: number; page_bytes: number };
   totals: Record<string, number>;
-  resident: Resident;
+  resident?: Resident;
   classes: SlabClass[];
   map: {
     granules_per_cell: number;
+    first_granules: number[];
     kinds: string;
     live_percent: number[];
-    resident_percent: number[];
+    resident_percent?: number[];
   };
   worst: Slab[];
 }

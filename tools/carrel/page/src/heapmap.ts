@@ -11,6 +11,7 @@ const kKinds: Record<string, [name: string, colour: string]> = {
   s: ["slab", "--series-1"],
   l: ["large block", "--series-2"],
   k: ["kept span", "--series-5"],
+  g: ["sampled blocks between guard pages", "--series-3"],
   f: ["free", "--rule"],
   u: ["unknown", "--series-6"],
 };
@@ -20,15 +21,17 @@ const kMostSide = 16;
 type View = "kind" | "live" | "resident";
 
 export function mapSection(snapshot: Snapshot): HTMLElement {
-  const { kinds, live_percent, resident_percent, granules_per_cell } = snapshot.map;
+  const { kinds, live_percent, resident_percent, granules_per_cell, first_granules } = snapshot.map;
   const cellBytes = granules_per_cell * snapshot.heap.granule_bytes;
-  const base = BigInt(snapshot.heap.base);
+  // Spans need not follow each other: each cell says where it begins.
+  const address = (i: number): string => "0x" + (BigInt(snapshot.heap.base) +
+    BigInt(first_granules[i]!) * BigInt(snapshot.heap.granule_bytes)).toString(16);
   const { root, body, controls } = section("map", "Fragmentation map",
       `Each square is ${format.bytes(cellBytes)} of the heap, in the order of addresses. ` +
       "Pale squares among full ones are memory that is held by little.",
-      () => format.tabbed([["cell", "kind", "live %", "resident %"],
-        ...[...kinds].map((k, i) => [i, kKinds[k]?.[0] ?? k, live_percent[i]!,
-          resident_percent[i]!])]));
+      () => format.tabbed([["address", "kind", "live %", "resident %"],
+        ...[...kinds].map((k, i) => [address(i), kKinds[k]?.[0] ?? k, live_percent[i]!,
+          resident_percent?.[i] ?? ""])]));
   const canvas = el("canvas", { id: "map-canvas", tabindex: 0, role: "img",
     "aria-label": "Map of the heap; arrow keys pick a square, which is described below" });
   const words = el("p", { class: "figures", id: "map-cell", "aria-live": "polite" });
@@ -40,7 +43,7 @@ export function mapSection(snapshot: Snapshot): HTMLElement {
   let picked = 0;
 
   const share = (i: number): number =>
-    (view === "live" ? live_percent[i]! : resident_percent[i]!) / 100;
+    (view === "live" ? live_percent[i]! : resident_percent?.[i] ?? 0) / 100;
 
   const draw = (): void => {
     const rows = Math.ceil(kinds.length / columns);
@@ -73,9 +76,9 @@ export function mapSection(snapshot: Snapshot): HTMLElement {
     pen.strokeRect((picked % columns) * side, Math.floor(picked / columns) * side, side - 1,
         side - 1);
     canvas.dataset["view"] = view;
-    const at = base + BigInt(picked) * BigInt(cellBytes);
-    words.textContent = `0x${at.toString(16)}: ${kKinds[kinds[picked]!]?.[0] ?? "unknown"}, ` +
-      `${live_percent[picked]}% live, ${resident_percent[picked]}% in memory`;
+    words.textContent = `${address(picked)}: ${kKinds[kinds[picked]!]?.[0] ?? "unknown"}, ` +
+      `${live_percent[picked]}% live` +
+      (resident_percent === undefined ? "" : `, ${resident_percent[picked]}% in memory`);
     legend.replaceChildren(...(view === "kind"
       ? Object.entries(kKinds).filter(([k]) => kinds.includes(k)).map(([k, [name, c]]) =>
         el("span", { class: "key" }, el("i", { style: `background:var(${c})` }),
@@ -100,7 +103,9 @@ export function mapSection(snapshot: Snapshot): HTMLElement {
     pick(picked + by);
   });
   controls.append(choice("map-view", "Colour by",
-      [["kind", "What it holds"], ["live", "Live share"], ["resident", "In memory"]], (value) => {
+      [["kind", "What it holds"], ["live", "Live share"],
+        ...(resident_percent === undefined ? [] : [["resident", "In memory"] as [string, string]]),
+      ], (value) => {
         view = value as View;
         draw();
       }));

@@ -43,8 +43,8 @@ function analysisParts(a: Analysis): Part[] {
 function snapshotParts(s: Snapshot): Part[] {
   return [
     ["numbers", "Numbers", true, () => numbersSection(s)],
-    ["resident", "Resident", true, () => residentSection(s.resident,
-        `${format.bytes(s.resident.rss_bytes)} of the process are resident, by smaps; carrel's ` +
+    ["resident", "Resident", s.resident !== undefined, () => residentSection(s.resident!,
+        `${format.bytes(s.resident!.rss_bytes)} of the process are resident, by smaps; carrel's ` +
         "parts are counted page by page, slot by slot.")],
     ["classes", "Size classes", s.classes.length > 0, () => classesSection(s)],
     ["map", "Map", s.map.kinds.length > 0, () => mapSection(s)],

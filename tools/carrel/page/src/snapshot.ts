@@ -13,6 +13,7 @@ const kTotals: [string, string, (v: number) => string, string][] = [
   ["free_slot_bytes", "free slots", format.bytes, "address space in slabs"],
   ["slab_bytes", "slabs", format.bytes, "address space"],
   ["large_bytes", "large blocks", format.bytes, "over 32 KiB each"],
+  ["guarded_bytes", "sampled blocks", format.bytes, "each between guard pages"],
   ["free_bytes", "free spans", format.bytes, "address space"],
   ["heap_bytes", "heap", format.bytes, "address space in all"],
 ];
@@ -22,7 +23,10 @@ export function numbersSection(snapshot: Snapshot): HTMLElement {
   const { root, body } = section("numbers", "In numbers",
       "What the heap holds. Address space costs nothing by itself; what is in memory is below.",
       () => format.tabbed(Object.entries(totals)));
-  body.append(el("dl", { class: "evidence" }, ...kTotals.filter(([key]) => key in totals)
+  // Only a hardened heap has sampled blocks.
+  const present = (key: string): boolean => key in totals &&
+    (key !== "guarded_bytes" || totals[key] !== 0);
+  body.append(el("dl", { class: "evidence" }, ...kTotals.filter(([key]) => present(key))
     .map(([key, title, show, basis]) => el("div", {}, el("dt", {}, title),
         el("dd", {}, show(totals[key]!)), el("dd", { class: "basis" }, basis)))));
   return root;
@@ -50,14 +54,14 @@ function slotsRow(c: SlabClass): HTMLElement {
 
 function memoryRow(c: SlabClass, largest: number): HTMLElement {
   const space = c.slabs * c.slab_bytes;
+  const [resident, free] = [c.resident_bytes ?? 0, c.resident_free_bytes ?? 0];
   return el("tr", {}, el("th", { scope: "row" }, format.bytes(c.block_bytes)),
       el("td", { class: "number" }, format.bytes(space)),
-      el("td", { class: "number" }, format.bytes(c.resident_bytes)),
-      el("td", { class: "number" }, format.bytes(c.resident_free_bytes)),
+      el("td", { class: "number" }, format.bytes(resident)),
+      el("td", { class: "number" }, format.bytes(free)),
       el("td", { class: "number" }, format.count(c.empty_slabs)),
       el("td", { class: "bar" }, stack(largest, [
-        ["in use", "live", c.resident_bytes - c.resident_free_bytes],
-        ["free and resident", "free", c.resident_free_bytes]])));
+        ["in use", "live", resident - free], ["free and resident", "free", free]])));
 }
 
 const kSteps = ["< 10%", "< 20%", "< 30%", "< 40%", "< 50%", "< 60%", "< 70%", "< 80%", "< 90%",
@@ -72,7 +76,7 @@ export function classesSection(snapshot: Snapshot): HTMLElement {
       () => format.tabbed([["block bytes", "slabs", "empty slabs", "slots", "live", "cached",
         "free", "resident bytes", "of it free", ...kSteps],
       ...classes.map((c) => [c.block_bytes, c.slabs, c.empty_slabs, c.slots, c.live_blocks,
-        c.cached_blocks, c.free_slots, c.resident_bytes, c.resident_free_bytes,
+        c.cached_blocks, c.free_slots, c.resident_bytes ?? "", c.resident_free_bytes ?? "",
         ...c.occupancy])]));
   const header = (names: string[]): HTMLElement => el("thead", {}, el("tr", {},
       ...names.map((name) => el("th", { scope: "col" }, name))));
@@ -82,7 +86,7 @@ export function classesSection(snapshot: Snapshot): HTMLElement {
           kSteps, classes.map((c) => format.bytes(c.block_bytes)),
           classes.map((c) => c.occupancy)));
     } else if (view === "memory") {
-      const largest = Math.max(1, ...classes.map((c) => c.resident_bytes));
+      const largest = Math.max(1, ...classes.map((c) => c.resident_bytes ?? 0));
       body.replaceChildren(scroller("Memory by size class", el("table", { class: "bars" },
           el("caption", {}, "Memory by size class"),
           header(["blocks of", "address space", "resident", "of it free", "empty slabs", ""]),
@@ -95,8 +99,10 @@ export function classesSection(snapshot: Snapshot): HTMLElement {
     }
     root.dataset["view"] = view;
   };
-  controls.append(choice("classes-view", "Show",
-      [["slots", "Slots"], ["memory", "Memory"], ["slabs", "Slabs by fullness"]], draw));
+  const known = classes.some((c) => c.resident_bytes !== undefined);
+  controls.append(choice("classes-view", "Show", [["slots", "Slots"],
+    ...(known ? [["memory", "Memory"] as [string, string]] : []),
+    ["slabs", "Slabs by fullness"]], draw));
   draw("slots");
   return root;
 }
@@ -107,8 +113,8 @@ export function runs(states: string): [string, number][] {
     [state!, count ? Number(count) : 1]);
 }
 
-const kLooks: Record<string, string> = { L: "live", C: "cached", F: "free" };
-const kNames: Record<string, string> = { L: "live", C: "cached", F: "free" };
+/** What a letter of the slot states stands for, and the class of its looks. */
+const kStates: Record<string, string> = { L: "live", C: "cached", F: "free" };
 
 function slabRow(slab: Slab): HTMLElement {
   const kept = slab.resident_free_bytes / Math.max(1, slab.live_blocks);
@@ -119,7 +125,7 @@ function slabRow(slab: Slab): HTMLElement {
       el("td", { class: "number" }, format.bytes(slab.resident_free_bytes)),
       el("td", { class: "number" }, format.bytes(kept)),
       el("td", { class: "bar" }, stack(slab.slots, runs(slab.slot_states)
-        .map(([state, count]) => [kNames[state]!, kLooks[state]!, count]))),
+        .map(([state, count]) => [kStates[state]!, kStates[state]!, count]))),
       el("td", {}, el("code", {}, slab.first_live.join(" "))));
 }
 
