@@ -260,7 +260,8 @@ CARREL_API void* carrel_arena_find(carrel_arena* arena, const void* address, siz
 typedef enum carrel_shortage_cause {
   CARREL_SHORT_OF_MEMORY = 0,      /* the system refuses, or grants no address space */
   CARREL_BEYOND_PROCESS_LIMIT = 1, /* the option limit_mib */
-  CARREL_BEYOND_ARENA_LIMIT = 2    /* carrel_arena_set_limit, or the arena is destroyed */
+  CARREL_BEYOND_ARENA_LIMIT = 2,   /* carrel_arena_set_limit, or the arena is destroyed */
+  CARREL_BEYOND_BUDGET = 3         /* carrel_budget_begin */
 } carrel_shortage_cause;
 
 /* A request that is about to fail. */
@@ -291,6 +292,45 @@ CARREL_API carrel_result carrel_set_shortage_handler(carrel_shortage_handler han
 CARREL_API carrel_result carrel_arena_set_shortage_handler(carrel_arena* arena,
                                                            carrel_shortage_handler handler,
                                                            void* context);
+
+/* --- Budgets ------------------------------------------------------------------------------- */
+
+/* A bound on what the calling thread may have live more than when it began: what it allocates less
+ * what it frees, whoever allocated that. What does not fit fails as when memory is exhausted: null
+ * and ENOMEM, in C++ the new-handler or std::bad_alloc, after a shortage handler was asked.
+ *
+ * It is exact: used_bytes never exceeds the bound. Counted are whole slots and pages, as
+ * carrel_good_size says in the default build; in the secure one a slot may be the next larger. Not
+ * counted are blocks of arenas, and what other threads free. A realloc that copies needs room for
+ * both blocks; one of a large block, which moves its pages, for the difference.
+ *
+ * Budgets of a thread lie one in another: a request must fit into all. While a thread has one, each
+ * malloc and free of it takes some 70 instructions more; other threads are as fast as ever. */
+typedef struct carrel_budget carrel_budget;
+
+/* Begins a budget of `bytes` for the calling thread, in `*budget`: in the innermost that it has. It
+ * ends with carrel_budget_end, or with the thread. A child made by fork has it too.
+ * CARREL_BAD_ARGUMENT: a null pointer. CARREL_OUT_OF_RANGE: more than PTRDIFF_MAX.
+ * CARREL_NO_MEMORY. CARREL_UNAVAILABLE: a thread that is about to end, or under memcheck or
+ * AddressSanitizer, which do without carrel. */
+CARREL_API carrel_result carrel_budget_begin(size_t bytes, carrel_budget** budget);
+
+/* Ends a budget and all that began in it. CARREL_BAD_ARGUMENT if the calling thread has no such. */
+CARREL_API carrel_result carrel_budget_end(carrel_budget* budget);
+
+/* A budget in numbers. Sizes are in bytes. */
+typedef struct carrel_budget_stats {
+  uint64_t bound_bytes; /* as it was begun */
+  int64_t used_bytes;   /* allocated less freed since; below 0 where more was freed */
+  uint64_t peak_bytes;  /* the most that this has been */
+  uint64_t room_bytes;  /* what still fits, into those around it too */
+  uint64_t refusals;    /* requests that did not fit while it was the innermost */
+} carrel_budget_stats;
+
+/* Fills the first `size` bytes of `stats`; pass sizeof(carrel_budget_stats). CARREL_BAD_ARGUMENT if
+ * the calling thread has no such budget, and for a null pointer. */
+CARREL_API carrel_result carrel_budget_read(const carrel_budget* budget, carrel_budget_stats* stats,
+                                            size_t size);
 
 /* --- Statistics ---------------------------------------------------------------------------- */
 

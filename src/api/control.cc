@@ -92,6 +92,15 @@ constexpr Control kHeapControls[] = {
        process_heap.flush_thread();
        return CARREL_OK;
      }},
+    {"thread.budget_room_bytes",
+     "what the calling thread may still allocate in its budgets; the largest number: it has none",
+     "bytes", CARREL_CTL_NUMBER,
+     [](std::uint64_t& value) {
+       const BudgetAccount* account = process_heap.budgets();
+       value = account == nullptr ? UINT64_MAX : account->room();
+       return CARREL_OK;
+     },
+     nullptr},
     {"profile.active", "1: allocations are sampled for a heap profile; write 1 to start, 0 to stop",
      "count", CARREL_CTL_NUMBER, read_of_profile<&ProfileNumbers::active>, nullptr,
      [](std::uint64_t value) {

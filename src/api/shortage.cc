@@ -23,6 +23,9 @@ carrel_shortage_cause cause_of(const FailedRequest& request) {
       reports()->refuses(request.arena, request.size, request.alignment)) {
     return CARREL_BEYOND_ARENA_LIMIT;
   }
+  if (request.arena == nullptr && process_heap.budgets_refuse(request.size, request.alignment)) {
+    return CARREL_BEYOND_BUDGET;
+  }
   return process_heap.pool().limit_refuses(request.size) ? CARREL_BEYOND_PROCESS_LIMIT
                                                          : CARREL_SHORT_OF_MEMORY;
 }

@@ -21,6 +21,7 @@
 #include <cstring>
 
 #include "base/probe.h"
+#include "cache/budget.h"
 #include "cache/kept_spans.h"
 #include "cache/quarantine.h"
 #include "slab/shards.h"
@@ -97,14 +98,15 @@ struct ThreadCache {
   std::uint32_t raised_bin = 0;  // the bin whose floor is raised, 0: none
   void** true_floor = nullptr;   // of that bin
   bool counts_guarded = false;   // blocks_until_guarded was drawn
-  // While its thread's allocations are sampled, another cache stands in for this one where the
-  // thread looks for it: one whose bins are all empty and full at once.
+  // While its thread's allocations are sampled, or it has a budget, another cache stands in for
+  // this one where the thread looks for it: one whose bins are all empty and full at once.
   ThreadCache* stand_in = nullptr;      // of a thread's cache: that other one
   ThreadCache* behind = nullptr;        // of a stand-in: the thread's cache
   std::int64_t bytes_until_sample = 0;  // of a stand-in, as what follows
   std::uint64_t sample_mean = 0;        // what the distance was drawn with, in bytes
   std::uint64_t random_state = 0;       // for the next distance
   bool sampling = false;                // the thread is taking a sample just now
+  BudgetAccount budgets;                // of a stand-in
   ThreadCache* next = nullptr;          // in the registry
   ThreadCache* prev = nullptr;
 

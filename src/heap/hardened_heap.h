@@ -108,7 +108,25 @@ void Heap<C, Os, Tls>::push_full_bin(void* block,
   if constexpr (kHard.quarantine_bytes != 0) {
     if (CARREL_LIKELY(keeper_.let_go(*Tls::cache(), value, block))) return;
   }
+  if (CARREL_UNLIKELY(Tls::cache()->behind != nullptr)) return push_behind(block, value);
   push_slow(block, value);
+}
+
+/// Where another cache stands in for the thread's.
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::push_behind(void* block,
+                                   std::uint8_t map_value) requires(C.hardening.check_frees) {
+  count_out_of_budgets(kClasses[plain_class(map_value)].slot_bytes);
+  ThreadCache& cache = *own_cache();
+  CacheBin& bin = cache.bin_for(map_value);
+  if (bin.top != bin.ceiling) {
+    *bin.top++ = block;
+    return;
+  }
+  if constexpr (kHard.quarantine_bytes != 0) {
+    if (keeper_.let_go(cache, map_value, block)) return;
+  }
+  push_slow(block, map_value);
 }
 
 /// A block of a class that the caller has chosen.
@@ -123,10 +141,15 @@ void* Heap<C, Os, Tls>::allocate_class(std::uint8_t id, std::size_t size,
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_class_slow(
     std::uint8_t id, std::size_t size, std::size_t alignment) requires(C.hardening.check_frees) {
-  void* sample = sample_guarded(id, size, alignment);
-  if (sample != nullptr) return sample;
-  void* block = take_slot(id, size);
-  return block == nullptr ? nullptr : guard_.hand_out_loose(map_, block, id, size);
+  const bool counted = Tls::cache()->behind != nullptr;
+  if (counted && !fits_budgets(kClasses[id].slot_bytes, size, alignment)) return nullptr;
+  void* block = sample_guarded(id, size, alignment);
+  if (block == nullptr) {
+    block = take_slot(id, size);
+    if (block != nullptr) block = guard_.hand_out_loose(map_, block, id, size);
+  }
+  if (counted) count_in_budgets(block);
+  return block;
 }
 
 template <Config C, OsLayer Os, class Tls>
@@ -203,7 +226,8 @@ bool Heap<C, Os, Tls>::resize_guarded(void* block, std::uint8_t id,
                                       std::size_t size) requires(C.hardening.check_frees) {
   if (id == kLargeBlock) {
     check_large(block);
-    return size > kLargestSlotRequest && large_.resize_in_place(block, size);
+    return size > kLargestSlotRequest &&
+           resize_in_budget(block, size, [&] { return large_.resize_in_place(block, size); });
   }
   if (CARREL_UNLIKELY(id == kNotOurs)) report_misuse(block);
   if constexpr (kHard.guarded_slots != 0) {
@@ -223,7 +247,9 @@ bool Heap<C, Os, Tls>::shrink_guarded(void* block, std::uint8_t id,
   if (size == 0) size = 1;
   if constexpr (kHard.guarded_slots != 0) {
     if (id == kGuardedBlock) {
+      count_out_of_budgets(counted_bytes(block));
       slots_.shrink(block, size);
+      count_in_budgets(block);
       return true;
     }
   }
@@ -231,7 +257,9 @@ bool Heap<C, Os, Tls>::shrink_guarded(void* block, std::uint8_t id,
     guard_.shrink(map_, block, id, size);
     return true;
   }
-  if constexpr (kHard.guard_large) return large_.shrink_in_place(block, size);
+  if constexpr (kHard.guard_large) {
+    return resize_in_budget(block, size, [&] { return large_.shrink_in_place(block, size); });
+  }
   return true;
 }
 

@@ -237,6 +237,7 @@ class Heap {
 
   /// Called on the way out of a thread: gives its cache back.
   void detach_thread(ThreadCache* cache) {
+    end_budgets(*cache);
     leave_profiling(*cache);
     purger_.keep_time();
     flush(*cache);
@@ -287,6 +288,13 @@ class Heap {
     ThreadCache* cache = own_cache();
     if (cache->attached) follow_profiling(*cache);
   }
+
+  // Budgets of the calling thread: heap/budgets.h.
+  Budget* begin_budget(std::uint64_t bytes, bool& possible);
+  bool end_budget(const Budget* budget);
+  BudgetAccount* budgets();
+  /// Whether it is for them that a request cannot be served.
+  bool budgets_refuse(std::size_t size, std::size_t alignment);
 
   /// The block that a fault at this address has to do with; false if there is none.
   bool explain_fault(const void* address, FaultedBlock& block) const;
@@ -361,8 +369,12 @@ class Heap {
 
   // Sampling, in heap/sampled_heap.h.
   CARREL_NOINLINE void* allocate_counted(ThreadCache& stand_in, std::size_t size);
+  void* take_counted(ThreadCache& stand_in, std::size_t size);
+  CARREL_COLD void* take_counted_byte(ThreadCache& stand_in);
   CARREL_COLD void* allocate_sampled(ThreadCache& stand_in, std::size_t size);
-  CARREL_NOINLINE void free_counted(ThreadCache& cache, void* block);
+  CARREL_NOINLINE void free_counted(ThreadCache& stand_in, void* block);
+  void give_behind(ThreadCache& cache, void* block);
+  CARREL_COLD bool put_stand_in(ThreadCache& cache);
   CARREL_COLD void follow_profiling(ThreadCache& cache);
   void leave_profiling(ThreadCache& cache);
   void count_large(void* block, std::size_t size) {
@@ -380,13 +392,41 @@ class Heap {
   /// In place; what changes its size is to the profile a new allocation.
   CARREL_NOINLINE bool resize_large(void* block, std::size_t size) {
     check_large(block);
-    if (size <= kMaxSlotBytes || !large_.resize_in_place(block, size)) return false;
+    if (size <= kMaxSlotBytes ||
+        !resize_in_budget(block, size, [&] { return large_.resize_in_place(block, size); })) {
+      return false;
+    }
     forget_large(block);
     count_large(block, size);
     return true;
   }
   CARREL_COLD void relieve(ThreadCache& cache);
   void apply_limits();
+
+  // Budgets, in heap/budgets.h.
+  static constexpr std::int64_t kNeverSampled = INT64_MAX / 2;
+  std::size_t counted_bytes(const void* block);
+  static std::size_t large_bytes(std::size_t size) {
+    return align_up(size == 0 ? 1 : size, Os::page_bytes());
+  }
+  bool fits_budgets(std::size_t bytes, std::size_t size, std::size_t alignment);
+  void count_in_budgets(const void* block);
+  void count_out_of_budgets(std::size_t bytes);
+  bool may_resize(std::size_t old_bytes, std::size_t size);
+  template <class Resize>
+  bool resize_in_budget(void* block, std::size_t size, Resize resize) {
+    if (CARREL_LIKELY(Tls::cache()->behind == nullptr)) return resize();
+    const std::size_t old_bytes = counted_bytes(block);
+    if (!may_resize(old_bytes, size) || !resize()) return false;
+    count_out_of_budgets(old_bytes);
+    count_in_budgets(block);
+    return true;
+  }
+  CARREL_NOINLINE void* allocate_in_budget(ThreadCache& stand_in, std::size_t size);
+  CARREL_COLD void* allocate_large_in_budget(std::size_t size, std::size_t alignment, bool zero);
+  void* allocate_large_now(std::size_t size, std::size_t alignment, bool zero);
+  CARREL_NOINLINE void free_in_budget(ThreadCache& stand_in, void* block);
+  void end_budgets(ThreadCache& cache);
 
   void check_large(const void* block) const {
     if (CARREL_UNLIKELY(address_of(block) % kGranuleBytes != 0)) {
@@ -419,6 +459,8 @@ class Heap {
                                  std::uint32_t class_id) requires(C.hardening.check_frees);
   CARREL_NOINLINE void push_full_bin(void* block,
                                      std::uint32_t map_value) requires(C.hardening.check_frees);
+  CARREL_COLD void push_behind(void* block,
+                               std::uint8_t map_value) requires(C.hardening.check_frees);
   void* allocate_class(std::uint8_t id, std::size_t size,
                        std::size_t alignment) requires(C.hardening.check_frees);
   void* guarded_zero_allocate(std::size_t size) requires(C.hardening.check_frees);

@@ -2,6 +2,7 @@
 // map of who calls what is at the top of heap.h. Included where a heap is instantiated.
 #pragma once
 
+#include "heap/budgets.h"
 #include "heap/faults.h"
 #include "heap/hardened_heap.h"
 #include "heap/sampled_heap.h"
@@ -10,9 +11,10 @@ namespace carrel::core {
 
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_slow(std::size_t size) {
-  if constexpr (kCanSample) {
-    ThreadCache* cache = Tls::cache();
-    if (CARREL_UNLIKELY(cache->behind != nullptr)) return allocate_counted(*cache, size);
+  ThreadCache* cache = Tls::cache();
+  if (CARREL_UNLIKELY(cache->behind != nullptr)) {
+    if constexpr (kCanSample) return allocate_counted(*cache, size);
+    return allocate_in_budget(*cache, size);
   }
   return allocate_missed(size);
 }
@@ -75,10 +77,8 @@ CARREL_INLINE void* Heap<C, Os, Tls>::take_slot_once(std::uint8_t id) {
 
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::free_slow(void* block) {
-  if constexpr (kCanSample) {
-    ThreadCache* cache = Tls::cache()->behind;
-    if (CARREL_UNLIKELY(cache != nullptr)) return free_counted(*cache, block);
-  }
+  ThreadCache* cache = Tls::cache();
+  if (CARREL_UNLIKELY(cache->behind != nullptr)) return free_counted(*cache, block);
   free_missed(block);
 }
 
@@ -153,6 +153,15 @@ ThreadCache* Heap<C, Os, Tls>::attach_thread() {
 
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_large(std::size_t size, std::size_t alignment, bool zero) {
+  if (CARREL_UNLIKELY(Tls::cache()->behind != nullptr)) {
+    return allocate_large_in_budget(size, alignment, zero);
+  }
+  return allocate_large_now(size, alignment, zero);
+}
+
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void* Heap<C, Os, Tls>::allocate_large_now(std::size_t size, std::size_t alignment,
+                                                         bool zero) {
   if (!initialize()) return nullptr;
   if (const AsideHooks* other = aside()) return other->allocate(size, alignment, zero);
   if (CARREL_UNLIKELY(!own_cache()->attached)) attach_thread();  // where spans are kept
@@ -209,9 +218,15 @@ CARREL_INLINE void* Heap<C, Os, Tls>::move_block(void* block, std::uint8_t id,
                                                  std::size_t old_bytes, std::size_t size,
                                                  std::size_t alignment) {
   if (id == kLargeBlock && size > old_bytes) {
-    forget_large(block);  // if it stays after all, out of the profile
-    void* moved = large_.grow_by_moving(block, size, alignment);
+    const std::size_t counted = counted_bytes(block);
+    void* moved = nullptr;
+    if (may_resize(counted, size)) {
+      forget_large(block);  // if it stays after all, out of the profile
+      moved = large_.grow_by_moving(block, size, alignment);
+    }
     if (moved != nullptr) {
+      count_out_of_budgets(counted);
+      count_in_budgets(moved);
       count_large(moved, size);
       return moved;
     }

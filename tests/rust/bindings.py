@@ -23,7 +23,7 @@ HEADER_FUNCTION = re.compile(r"^CARREL_API[^;]*?\b(carrel_\w+)\(", re.MULTILINE)
 HEADER_STRUCT = re.compile(r"typedef struct (carrel_\w+) \{")
 HEADER_CONSTANT = re.compile(r"^\s+(CARREL_[A-Z_]+) = \d+", re.MULTILINE)
 PLAIN = {"usize": "size_t", "c_int": "int", "c_uint": "unsigned", "c_char": "char", "u64":
-         "uint64_t", "u32": "uint32_t", "c_void": "void"}
+         "uint64_t", "i64": "int64_t", "u32": "uint32_t", "c_void": "void"}
 # Types that the header spells out where it uses them.
 TYPEDEFS = {
     "carrel_write": "void (*carrel_write)(void*, const char*, size_t)",

@@ -46,6 +46,10 @@ mod bindings;
 #[cfg(carrel_supported)]
 pub use bindings::*;
 #[cfg(carrel_supported)]
+mod budgets;
+#[cfg(carrel_supported)]
+pub use budgets::*;
+#[cfg(carrel_supported)]
 mod control;
 #[cfg(carrel_supported)]
 pub use control::*;

@@ -14,6 +14,8 @@ pub const CARREL_SHORT_OF_MEMORY: carrel_shortage_cause = 0;
 pub const CARREL_BEYOND_PROCESS_LIMIT: carrel_shortage_cause = 1;
 /// [`crate::carrel_arena_set_limit`], or the arena is destroyed.
 pub const CARREL_BEYOND_ARENA_LIMIT: carrel_shortage_cause = 2;
+/// [`crate::carrel_budget_begin`].
+pub const CARREL_BEYOND_BUDGET: carrel_shortage_cause = 3;
 
 /// A request that is about to fail.
 #[repr(C)]

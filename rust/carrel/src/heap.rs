@@ -7,7 +7,8 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::{c_int, c_void, CStr};
 use core::{mem, ptr};
 
-use crate::{Carrel, Cause, OptionError, Sample, SampleEvent, SampleHookError, Shortage};
+use crate::{BudgetError, BudgetStats, Carrel, Cause, OptionError, Sample, SampleEvent};
+use crate::{SampleHookError, Shortage};
 
 #[cfg(any(feature = "allocator-api2", feature = "nightly"))]
 mod arena;
@@ -126,6 +127,7 @@ unsafe extern "C" fn on_shortage(
     let cause = match shortage.cause {
         carrel_sys::CARREL_BEYOND_PROCESS_LIMIT => Cause::ProcessLimit,
         carrel_sys::CARREL_BEYOND_ARENA_LIMIT => Cause::ArenaLimit,
+        carrel_sys::CARREL_BEYOND_BUDGET => Cause::Budget,
         _ => Cause::ShortOfMemory,
     };
     c_int::from(handler(&Shortage {
@@ -185,6 +187,39 @@ pub fn add_sample_hook(
 pub fn remove_sample_hook(hook: fn(&Sample)) {
     // SAFETY: as for add_sample_hook.
     unsafe { carrel_sys::carrel_sample_hook_remove(Some(on_sample), hook as *mut c_void) };
+}
+
+/// A live budget of the thread that has it.
+#[derive(Debug)]
+pub struct BudgetHandle(*mut carrel_sys::carrel_budget);
+
+pub fn begin_budget(bytes: usize) -> Result<BudgetHandle, BudgetError> {
+    let mut budget = ptr::null_mut();
+    // SAFETY: a place for the result.
+    match unsafe { carrel_sys::carrel_budget_begin(bytes, &mut budget) } {
+        carrel_sys::CARREL_OK => Ok(BudgetHandle(budget)),
+        carrel_sys::CARREL_OUT_OF_RANGE => Err(BudgetError::OutOfRange),
+        carrel_sys::CARREL_NO_MEMORY => Err(BudgetError::NoMemory),
+        _ => Err(BudgetError::Unavailable),
+    }
+}
+
+pub fn end_budget(handle: &BudgetHandle) {
+    // SAFETY: takes any pointer: one that is no budget of the thread's is refused.
+    unsafe { carrel_sys::carrel_budget_end(handle.0) };
+}
+
+pub fn budget_stats(handle: &BudgetHandle) -> BudgetStats {
+    let mut all = carrel_sys::carrel_budget_stats::default();
+    // SAFETY: a structure of the size that is said; any pointer, as above.
+    unsafe { carrel_sys::carrel_budget_read(handle.0, &mut all, size_of_val(&all)) };
+    BudgetStats {
+        bound_bytes: all.bound_bytes,
+        used_bytes: all.used_bytes,
+        peak_bytes: all.peak_bytes,
+        room_bytes: all.room_bytes,
+        refusals: all.refusals,
+    }
 }
 
 #[inline]

@@ -34,6 +34,7 @@
 #[cfg(any(feature = "allocator-api2", feature = "nightly"))]
 #[macro_use]
 mod allocator;
+mod budget;
 // The condition is carrel_sys::SUPPORTED's.
 #[cfg_attr(
     not(all(
@@ -51,6 +52,7 @@ mod stats;
 
 use core::fmt;
 
+pub use budget::{Budget, BudgetError, BudgetStats};
 pub use samples::{Sample, SampleEvent, SampleHook, SampleHookError};
 #[cfg(feature = "stats")]
 pub use stats::{stats, stats_text, Format, Stats};
@@ -169,6 +171,8 @@ pub enum Cause {
     ProcessLimit,
     /// The limit of an arena.
     ArenaLimit,
+    /// A [`Budget`] of the thread.
+    Budget,
 }
 
 /// A request that is about to fail; sizes in bytes.

@@ -6,7 +6,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::CStr;
 use std::alloc::System;
 
-use crate::{Carrel, OptionError, Sample, SampleHookError, Shortage};
+use crate::{BudgetError, BudgetStats, Carrel, OptionError, Sample, SampleHookError, Shortage};
 
 /// No arenas here.
 #[cfg(any(feature = "allocator-api2", feature = "nightly"))]
@@ -54,6 +54,20 @@ pub fn add_sample_hook(
 }
 
 pub fn remove_sample_hook(_hook: fn(&Sample)) {}
+
+/// There is none.
+#[derive(Debug)]
+pub struct BudgetHandle;
+
+pub fn begin_budget(_bytes: usize) -> Result<BudgetHandle, BudgetError> {
+    Err(BudgetError::Unavailable)
+}
+
+pub fn end_budget(_handle: &BudgetHandle) {}
+
+pub fn budget_stats(_handle: &BudgetHandle) -> BudgetStats {
+    BudgetStats::default()
+}
 
 pub fn good_size(size: usize) -> usize {
     size

@@ -192,3 +192,34 @@ fn sample_hooks_hear_of_allocations_and_frees() {
     drop((0..100_000).map(|_| vec![0u8; 200]).collect::<Vec<_>>());
     assert_eq!(ALLOCATED.load(Relaxed), before);
 }
+
+#[test]
+fn budgets_bound_what_a_scope_allocates() {
+    use carrel::{Budget, BudgetError};
+
+    thread::spawn(|| {
+        assert_eq!(Budget::new(usize::MAX).err(), Some(BudgetError::OutOfRange));
+        let outer = Budget::new(1 << 20).unwrap();
+        let mut bytes = Vec::<u8>::new();
+        assert!(bytes.try_reserve_exact(2 << 20).is_err());
+        bytes.try_reserve_exact(300 << 10).unwrap();
+        {
+            let inner = Budget::new(100 << 10).unwrap();
+            let mut more = Vec::<u64>::new();
+            assert!(more.try_reserve_exact(20_000).is_err());
+            more.try_reserve_exact(10_000).unwrap();
+            assert!(inner.stats().used_bytes >= 80_000);
+            assert_eq!(inner.stats().refusals, 1);
+        }
+        assert!(outer.stats().peak_bytes >= (300 << 10) + 80_000);
+        assert!(bytes.try_reserve_exact(2 << 20).is_err());
+        bytes.try_reserve_exact(600 << 10).unwrap();
+        drop(bytes);
+        assert_eq!(outer.stats().used_bytes, 0);
+        assert_eq!(outer.stats().refusals, 2);
+        drop(outer);
+        assert!(Vec::<u8>::new().try_reserve_exact(4 << 20).is_ok());
+    })
+    .join()
+    .unwrap();
+}
