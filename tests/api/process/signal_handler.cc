@@ -76,7 +76,8 @@ int main() {
   done = true;
   CHECK_EQ(pthread_kill(thread, SIGUSR1), 0);
   CHECK_EQ(pthread_join(thread, nullptr), 0);
-  CHECK_EQ(handled, 2 * kSignals + 1);
+  // The thread may have seen that all is done before the last signal came.
+  CHECK(handled == 2 * kSignals || handled == 2 * kSignals + 1);
   free(kept);
   return 0;
 }
