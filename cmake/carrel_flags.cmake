@@ -33,6 +33,10 @@ target_compile_options(carrel_warnings INTERFACE
 add_library(carrel_core_flags INTERFACE)
 target_link_libraries(carrel_core_flags INTERFACE carrel_warnings)
 target_compile_options(carrel_core_flags INTERFACE
+  # The same bytes wherever the sources and the build are: no path of theirs is in the debug
+  # information, and so in the build id. The last one that matches counts.
+  "-ffile-prefix-map=${CMAKE_CURRENT_SOURCE_DIR}/="
+  "-ffile-prefix-map=${CMAKE_BINARY_DIR}=build"
   # The core may be entered before the C++ runtime is up, from C programs that have none, and with
   # no memory left: no exceptions, no RTTI, no guarded statics (their guards come from libstdc++).
   -fno-exceptions -fno-rtti -fno-threadsafe-statics
