@@ -13,6 +13,9 @@
 // Named by the Linux Standard Base, declared by no header; musl has none.
 extern "C" [[gnu::weak]] int __register_atfork(void (*before)(), void (*in_parent)(),
                                                void (*in_child)(), void* object) noexcept;
+// The compiler's name for this library or program, by which what is unloaded takes its handlers
+// with it.
+extern "C" [[gnu::visibility("hidden")]] char __dso_handle;
 
 namespace carrel::core {
 
@@ -95,10 +98,10 @@ void watch_forks() {
   void (*const before)() = [] { process_heap.before_fork(); };
   void (*const in_parent)() = [] { process_heap.after_fork_in_parent(); };
   void (*const in_child)() = [] { process_heap.after_fork_in_child(); };
-  // What pthread_atfork() calls, here for no object: what forks when the process is about to end,
-  // and this library's destructors have run, needs the handlers still.
+  // What pthread_atfork() calls: its own code lies apart from all else that runs at the start, and
+  // would cost a trivial process more pages.
   if (__register_atfork != nullptr) {
-    __register_atfork(before, in_parent, in_child, nullptr);
+    __register_atfork(before, in_parent, in_child, &__dso_handle);
   } else {
     pthread_atfork(before, in_parent, in_child);
   }

@@ -14,17 +14,8 @@
 #include <thread>
 #include <vector>
 
-// The functions to look for lie in a section of their own, whose bounds are printed.
-#define SITE extern "C" __attribute__((noinline, noclone, section("profile_sites")))
-extern "C" char __start_profile_sites[];
-extern "C" char __stop_profile_sites[];
+#include "../support/sites.h"
 
-#define SITE_OF(name, call)                       \
-  SITE void* name(size_t size) {                  \
-    void* block = call;                           \
-    __asm__ volatile("" ::"r"(block) : "memory"); \
-    return block;                                 \
-  }
 SITE_OF(site_small, malloc(size))
 SITE_OF(site_medium, calloc(1, size))
 SITE_OF(site_large, malloc(size))
@@ -118,8 +109,7 @@ int main(int argc, char** argv) {
   uint64_t value = 0;
   expect(carrel_ctl_read_u64("profile.active", &value) == CARREL_OK && value == 1, "not active");
 
-  printf("range %#lx %#lx\n", reinterpret_cast<unsigned long>(__start_profile_sites),
-         reinterpret_cast<unsigned long>(__stop_profile_sites));
+  print_sites();
   kept.reserve(1'000'000);
   allocate("small", site_small, 24, 1'000'000, 400'000);
   allocate("medium", site_medium, 1000, 60'000, 20'000);

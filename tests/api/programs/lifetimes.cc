@@ -14,16 +14,8 @@
 #include <thread>
 #include <vector>
 
-#define SITE extern "C" __attribute__((noinline, noclone, section("profile_sites")))
-extern "C" char __start_profile_sites[];
-extern "C" char __stop_profile_sites[];
+#include "../support/sites.h"
 
-#define SITE_OF(name, call)                       \
-  SITE void* name(size_t size) {                  \
-    void* block = call;                           \
-    __asm__ volatile("" ::"r"(block) : "memory"); \
-    return block;                                 \
-  }
 SITE_OF(site_short, malloc(size))
 SITE_OF(site_middle, operator new(size))
 SITE_OF(site_large, calloc(1, size))
@@ -82,8 +74,7 @@ void tell(const char* name, const void* function, size_t size, size_t freed, con
 int main(int argc, char** argv) {
   expect(argc == 2, "usage: lifetimes FILE");
   expect(carrel_profile_start(kInterval) == CARREL_OK, "cannot start");
-  printf("range %#lx %#lx\n", reinterpret_cast<unsigned long>(__start_profile_sites),
-         reinterpret_cast<unsigned long>(__stop_profile_sites));
+  print_sites();
 
   Bounds of_long;
   Batch long_lived(site_long, 300, 30'000);
