@@ -114,7 +114,9 @@ let kept = [];
 for (let i = 0; i < rounds; ++i) {
   const text = JSON.stringify({ number: i, parts: Array.from({ length: 200 }, (_, k) => k * i) });
   kept.push(zlib.deflateSync(Buffer.from(text)));
-  if (kept.length > 500) kept = kept.slice(250).map((one) => Buffer.from(zlib.inflateSync(one)));
+  if (kept.length > 500) {
+    kept = kept.slice(250).map((one) => zlib.deflateSync(Buffer.from(zlib.inflateSync(one))));
+  }
 }
 console.log(kept.length);
 """, encoding="ascii")

@@ -148,16 +148,16 @@ void on_dump_signal(int) {
 }
 
 constexpr ProfileHooks kProfileHooks = {
-    .prepare = [](ThreadCache& stand_in) { profiler()->prepare(stand_in); },
+    .prepare = [](SampleCounter& counter) { return profiler()->prepare(counter); },
     .sample =
-        [](ThreadCache& stand_in, std::size_t size) {
-          void* block = profiler()->sample(stand_in, size);
+        [](SampleCounter& counter, std::size_t size) {
+          void* block = profiler()->sample(counter, size);
           if (CARREL_UNLIKELY(dump_wanted.load())) serve_dump_request();
           return block;
         },
     .sample_large =
-        [](ThreadCache& stand_in, void* block, std::size_t size) {
-          const bool taken = profiler()->sample_large(stand_in, block, size);
+        [](SampleCounter& counter, void* block, std::size_t size) {
+          const bool taken = profiler()->sample_large(counter, block, size);
           if (CARREL_UNLIKELY(dump_wanted.load())) serve_dump_request();
           return taken;
         },

@@ -10,7 +10,8 @@
 // Blocks of less than a cache line that came from another group of shards (see
 // slab/size_class.h) are pushed to bins of their own, from which malloc does not pop. In a hardened
 // build malloc does not pop from the bins of the thread's own blocks either: there they wait, and
-// move on to other bins later (cache/quarantine.h).
+// move on to other bins later (cache/quarantine.h); nor while the thread's allocations are sampled
+// (refill_counted).
 //
 // A cache belongs to one thread; only that thread touches it, except that statistics read
 // its bins without a lock. `empty_cache` below serves threads that have none yet or any
@@ -45,7 +46,8 @@ inline constexpr std::uint32_t kMostBinSlots = 1024;
 /// foreign groups, which are indexed by the class map's value: 65 on and 129 on, a few each.
 inline constexpr std::uint32_t kCacheBinCount = 0x80 + kFirstUngroupedClass;
 
-/// Between these lie the bins that malloc pops from where freed blocks wait in the first ones.
+/// Between these lie the bins that malloc pops from where freed blocks wait in the first ones: in
+/// a hardened build, and while a thread's allocations are sampled.
 inline constexpr std::uint32_t kReadyBins = 0x40 + kFirstUngroupedClass;
 static_assert(kReadyBins + kClassCount < 0x80);
 
@@ -77,6 +79,21 @@ struct CacheLimits {
   }
 };
 
+struct SampleCounter;  // profile/sample_counter.h
+
+/// How many blocks refill_counted hands out at most: so many that its work is little for each, and
+/// so few that they stay near, since they come round in turn.
+struct CountedBatches {
+  std::uint8_t count[kClassCount + 1] = {};
+
+  constexpr CountedBatches() {
+    for (std::uint8_t id = 1; id <= kClassCount; ++id) {
+      const std::uint32_t slots = 8 * kKiB / kClasses[id].slot_bytes;
+      count[id] = static_cast<std::uint8_t>(slots < 2 ? 2 : slots > 64 ? 64 : slots);
+    }
+  }
+};
+
 /// Why a bin's traffic last left the fast path.
 enum class Miss : std::uint8_t { kNone, kEmpty, kFull };
 
@@ -95,19 +112,17 @@ struct ThreadCache {
   RandomSource random;  // a hardened build's
   // Which block is to be placed between guard pages: see count_ready().
   std::int64_t blocks_until_guarded = 0;
-  std::uint32_t raised_bin = 0;  // the bin whose floor is raised, 0: none
-  void** true_floor = nullptr;   // of that bin
-  bool counts_guarded = false;   // blocks_until_guarded was drawn
-  // While its thread's allocations are sampled, or it has a budget, another cache stands in for
-  // this one where the thread looks for it: one whose bins are all empty and full at once.
-  ThreadCache* stand_in = nullptr;      // of a thread's cache: that other one
-  ThreadCache* behind = nullptr;        // of a stand-in: the thread's cache
-  std::int64_t bytes_until_sample = 0;  // of a stand-in, as what follows
-  std::uint64_t sample_mean = 0;        // what the distance was drawn with, in bytes
-  std::uint64_t random_state = 0;       // for the next distance
-  bool sampling = false;                // the thread is taking a sample just now
-  BudgetAccount budgets;                // of a stand-in
-  ThreadCache* next = nullptr;          // in the registry
+  std::uint32_t raised_bin = 0;      // the bin whose floor is raised, 0: none
+  void** true_floor = nullptr;       // of that bin
+  bool counts_guarded = false;       // blocks_until_guarded was drawn
+  bool takes_guarded = false;        // is taking such a block just now
+  SampleCounter* counter = nullptr;  // while its thread's allocations are sampled
+  // While its thread has a budget, another cache stands in for this one where the thread looks for
+  // it: one whose bins are all empty and full at once.
+  ThreadCache* stand_in = nullptr;  // of a thread's cache: that other one
+  ThreadCache* behind = nullptr;    // of a stand-in: the thread's cache
+  BudgetAccount budgets;            // of a stand-in
+  ThreadCache* next = nullptr;      // in the registry
   ThreadCache* prev = nullptr;
 
   /// The bin a freed block goes to, by its class map value.
@@ -182,6 +197,40 @@ class CacheKeeper {
     if (CARREL_LIKELY(cache.raised_bin == 0)) return;
     cache.bins[cache.raised_bin].floor = cache.true_floor;
     cache.raised_bin = 0;
+  }
+
+  /// Where allocations are counted, malloc pops from a bin of its own, which this fills: with no
+  /// more blocks than may be allocated before the next sample, `left`, less those. So an empty one
+  /// tells that all of them were, and the fast paths count nothing. Freed blocks first, the last
+  /// freed on top. Returns one, or null without memory. The bin is empty, and `left` is not 0.
+  void* refill_counted(ThreadCache& cache, std::uint8_t size_class, std::uint64_t& left) {
+    CacheBin& ready = cache.bins[kReadyBins + size_class];
+    CacheBin& freed = cache.bins[size_class];
+    const std::uint32_t most = kBatches.count[size_class];
+    while (ready.capacity() < most && grow(ready, most)) {
+    }
+    if (ready.capacity() == 0) return nullptr;
+    std::uint32_t want = ready.capacity();
+    if (left < want) want = static_cast<std::uint32_t>(left);
+    const std::uint32_t own = freed.size() < want ? freed.size() : want;
+    std::uint32_t got = 0;
+    if (own < (want + 1) / 2) {
+      const std::uint32_t lacking = want - own;
+      got = shards_.take(cache.shard, size_class, ready.floor + lacking, lacking);
+      CARREL_PROBE("refill", size_class, got);
+      if (got < lacking) memmove(ready.floor, ready.floor + (lacking - got), got * sizeof(void*));
+    }
+    freed.top -= own;
+    memcpy(ready.floor + got, freed.top, own * sizeof(void*));
+    if (got + own == 0) return nullptr;
+    left -= got + own;
+    ready.top = ready.floor + got + own - 1;
+    return *ready.top;
+  }
+
+  /// Gives back what those bins hold, with their arrays.
+  void drop_counted(ThreadCache& cache) {
+    for (std::uint8_t id = 1; id <= kClassCount; ++id) drop(cache, kReadyBins + id);
   }
 
   /// Makes room in a full bin and pushes the block.
@@ -264,6 +313,7 @@ class CacheKeeper {
   static constexpr bool kQuarantined = kHard.quarantine_bytes != 0;
   static constexpr bool kSamples = kHard.guarded_slots != 0;
   static constexpr QuarantinePlaces kPlaces{kHard.quarantine_bytes};
+  static constexpr CountedBatches kBatches{};
 
   /// How many blocks a bin may hold: fewer unless it was left both ways.
   std::uint32_t limit_of(std::uint8_t size_class, bool both_ways) const {

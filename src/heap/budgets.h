@@ -1,7 +1,8 @@
 // What a thread's calls do while it has a budget (cache/budget.h).
 //
-// Basic design: as while it is sampled (heap/sampled_heap.h), another cache stands in for the
-// thread's own, so that every malloc and free leaves the fast path, which knows nothing of budgets;
+// Basic design: where the thread looks for its cache stands another one, whose bins are all empty
+// and full at once, like those of `empty_cache`. So every malloc and free leaves the fast path,
+// which knows nothing of budgets, and is served from the thread's own cache behind the stand-in;
 // large blocks leave it anyway. Here what a request would take is compared with the room that is
 // left, and what it got is added to the account; a free takes it off again. Counted are whole slots
 // and pages, so that a free knows what to take off.
@@ -86,7 +87,7 @@ void* Heap<C, Os, Tls>::allocate_in_budget(ThreadCache& stand_in, std::size_t si
   const std::size_t bytes = kClasses[guarded_class_for(size)].slot_bytes;
   void* block = nullptr;
   if (CARREL_LIKELY(stand_in.budgets.has_room(bytes))) {
-    block = kCanSample ? take_counted(stand_in, size) : allocate_missed(size);
+    block = kHard.check_frees ? allocate_missed(size) : take_behind(*stand_in.behind, size);
   } else if (fits_budgets(bytes, size, kSlotAlignment)) {
     block = allocate_missed(size);  // the handler may have ended the stand-in
   }
@@ -143,9 +144,7 @@ bool Heap<C, Os, Tls>::end_budget(const Budget* budget) {
     ended = account.end();
     metadata_.release(const_cast<Budget*>(ended), sizeof(Budget));
   } while (ended != budget);
-  if (account.innermost == nullptr && !profiling_.load(std::memory_order_acquire)) {
-    leave_profiling(*cache);
-  }
+  if (account.innermost == nullptr) take_stand_in_away(*cache);
   return true;
 }
 
@@ -154,6 +153,54 @@ void Heap<C, Os, Tls>::end_budgets(ThreadCache& cache) {
   if (cache.stand_in == nullptr) return;
   BudgetAccount& account = cache.stand_in->budgets;
   while (account.innermost != nullptr) metadata_.release(account.end(), sizeof(Budget));
+  take_stand_in_away(cache);
+}
+
+/// Has another cache stand in for that of the calling thread; false without memory for it.
+template <Config C, OsLayer Os, class Tls>
+bool Heap<C, Os, Tls>::put_stand_in(ThreadCache& cache) {
+  if (Tls::cache() != &cache) return false;
+  void* memory = metadata_.allocate(sizeof(ThreadCache));
+  if (memory == nullptr) return false;
+  auto* stand_in = ::new (memory) ThreadCache;
+  stand_in->behind = &cache;
+  cache.stand_in = stand_in;
+  Tls::use_cache(stand_in);
+  return true;
+}
+
+template <Config C, OsLayer Os, class Tls>
+void Heap<C, Os, Tls>::take_stand_in_away(ThreadCache& cache) {
+  ThreadCache* stand_in = cache.stand_in;
+  if (Tls::cache() == stand_in) Tls::use_cache(&cache);
+  cache.stand_in = nullptr;
+  metadata_.release(stand_in, sizeof(ThreadCache));
+}
+
+/// From the calling thread's own cache, as malloc without a stand-in.
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void* Heap<C, Os, Tls>::take_behind(ThreadCache& cache, std::size_t size) {
+  const std::size_t step = (size - 1) / kSlotAlignment;  // huge for size 0
+  if (CARREL_LIKELY(step < BinOffsets::kCount)) {
+    CacheBin& bin =
+        *reinterpret_cast<CacheBin*>(reinterpret_cast<char*>(&cache) + bin_offsets.at(step));
+    if (CARREL_LIKELY(bin.top != bin.floor)) return *--bin.top;
+  }
+  return allocate_missed(size);
+}
+
+template <Config C, OsLayer Os, class Tls>
+CARREL_INLINE void Heap<C, Os, Tls>::give_behind(ThreadCache& cache, void* block) {
+  if constexpr (kHard.check_frees) return free_missed(block);  // as it does without a stand-in
+  const std::size_t index = map_.index_of(block);
+  if (CARREL_LIKELY(index < map_.granule_count())) {
+    CacheBin& bin = cache.bin_for(map_.class_at(index));
+    if (CARREL_LIKELY(bin.top != bin.ceiling)) {
+      *bin.top++ = block;
+      return;
+    }
+  }
+  free_missed(block);
 }
 
 }  // namespace carrel::core

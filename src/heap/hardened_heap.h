@@ -197,11 +197,11 @@ void* Heap<C, Os, Tls>::sample_guarded_now(
   if constexpr (kHard.guarded_slots != 0) {
     // Not what the unwinder allocates meanwhile, nor a thread's first blocks, for which nothing was
     // drawn yet.
-    if (mean != 0 && cache.counts_guarded && !cache.sampling) {
+    if (mean != 0 && cache.counts_guarded && !cache.takes_guarded) {
       watch_faults();
-      cache.sampling = true;
+      cache.takes_guarded = true;
       block = slots_.allocate(size, alignment);
-      cache.sampling = false;
+      cache.takes_guarded = false;
     }
   }
   cache.counts_guarded = true;

@@ -30,22 +30,40 @@
 #include "heap/large_objects.h"
 #include "heap/options.h"
 #include "heap/purger.h"
+#include "profile/sample_counter.h"
 #include "slab/slot_guard.h"
 
 namespace carrel::core {
 
-/// Byte offset of the bin for sizes 16 * i + 1 to 16 * i + 16.
-struct BinOffsets {
+/// Byte offset of the bin that malloc pops from for sizes 16 * i + 1 to 16 * i + 16. While
+/// allocations are sampled, of another one (heap/sampled_heap.h): any thread may see either at any
+/// time, and find blocks there, or none and so leave the fast path.
+class BinOffsets {
+ public:
   static constexpr std::size_t kCount = kMaxSlotBytes / kSlotAlignment;
-  std::uint16_t offset[kCount];
 
-  constexpr BinOffsets() : offset() {
+  constexpr BinOffsets() : offset_() {
+    for (std::size_t i = 0; i < kCount; ++i) offset_[i] = offset_of(i, 0);
+  }
+  std::size_t at(std::size_t step) const {
+    return __atomic_load_n(&offset_[step], __ATOMIC_RELAXED);  // each value is right by itself
+  }
+  /// `first_bin`: 0, or kReadyBins.
+  void point_to(std::uint32_t first_bin) {
     for (std::size_t i = 0; i < kCount; ++i) {
-      offset[i] = static_cast<std::uint16_t>(size_class_for(16 * i + 16) * sizeof(CacheBin));
+      __atomic_store_n(&offset_[i], offset_of(i, first_bin), __ATOMIC_RELAXED);
     }
   }
+
+ private:
+  static constexpr std::uint16_t offset_of(std::size_t step, std::uint32_t first_bin) {
+    const std::uint32_t bin = first_bin + size_class_for(16 * step + 16);
+    return static_cast<std::uint16_t>(bin * sizeof(CacheBin));
+  }
+  std::uint16_t offset_[kCount];
 };
-CARREL_START_DATA("bin_offsets") inline constexpr BinOffsets kBinOffsets;
+/// Of the process: whether it samples is the same for all its heaps.
+inline constinit BinOffsets bin_offsets;
 
 /// What threads without a cache use; all its bins are empty and full at once.
 inline constinit ThreadCache empty_cache;
@@ -63,13 +81,14 @@ struct ArenaHooks {
 
 /// How the heap reaches the profiler, once sampling was started (heap/profiler.h).
 struct ProfileHooks {
-  /// Prepares a cache that stands in for a thread's own, or follows a change of the interval.
-  void (*prepare)(ThreadCache& stand_in);
-  /// The countdown of the stand-in has ended: a sampled block of `size` bytes, or null if this one
-  /// cannot be sampled.
-  void* (*sample)(ThreadCache& stand_in, std::size_t size);
-  /// The same for a block that exists already; false if it cannot be sampled.
-  bool (*sample_large)(ThreadCache& stand_in, void* block, std::size_t size);
+  /// Before anything is counted, and to follow a change of the interval: true if there was one, so
+  /// that what was drawn for size classes holds no more.
+  bool (*prepare)(SampleCounter& counter);
+  /// A countdown for slots has ended: a sampled block of `size` bytes, or null if this one cannot
+  /// be sampled. The next countdown of its class is drawn.
+  void* (*sample)(SampleCounter& counter, std::size_t size);
+  /// The same for a large block that exists already; false if it cannot be sampled.
+  bool (*sample_large)(SampleCounter& counter, void* block, std::size_t size);
   void (*free)(void* block);                // of a block that sample() gave
   void (*forget_large)(const void* block);  // before one that was sampled is freed or changed
   void (*release_empty)();
@@ -119,7 +138,7 @@ class Heap {
     CARREL_OPAQUE(step);                             // or it is compared before it is divided
     if (CARREL_LIKELY(step < BinOffsets::kCount)) {
       char* cache = reinterpret_cast<char*>(Tls::cache());
-      CacheBin& bin = *reinterpret_cast<CacheBin*>(cache + kBinOffsets.offset[step]);
+      CacheBin& bin = *reinterpret_cast<CacheBin*>(cache + bin_offsets.at(step));
       void** top = bin.top;
       if (CARREL_LIKELY(top != bin.floor)) {
         bin.top = top - 1;
@@ -281,12 +300,14 @@ class Heap {
     profile_hooks_.store(hooks, std::memory_order_release);  // pairs with the acquire above
   }
   bool profiling() const { return profiling_.load(std::memory_order_relaxed); }
-  /// The hooks are set. Takes effect for this thread now, for each other one when it next passes
-  /// a slow path.
-  void set_profiling(bool on) {
+  /// The hooks are set. Takes effect for small blocks at once, for large ones of another thread
+  /// when it passes a slow path. Not to be called by two at a time; by a signal's handler with
+  /// false for `follow`: then this thread is like another one.
+  void set_profiling(bool on, bool follow = true) {
     profiling_.store(on, std::memory_order_release);
+    if constexpr (kCanSample) bin_offsets.point_to(on ? kReadyBins : 0);
     ThreadCache* cache = own_cache();
-    if (cache->attached) follow_profiling(*cache);
+    if (follow && cache->attached) follow_profiling(*cache);
   }
 
   // Budgets of the calling thread: heap/budgets.h.
@@ -368,14 +389,10 @@ class Heap {
                    std::size_t alignment);
 
   // Sampling, in heap/sampled_heap.h.
-  CARREL_NOINLINE void* allocate_counted(ThreadCache& stand_in, std::size_t size);
-  void* take_counted(ThreadCache& stand_in, std::size_t size);
-  CARREL_COLD void* take_counted_byte(ThreadCache& stand_in);
-  CARREL_COLD void* allocate_sampled(ThreadCache& stand_in, std::size_t size);
-  CARREL_NOINLINE void free_counted(ThreadCache& stand_in, void* block);
-  void give_behind(ThreadCache& cache, void* block);
-  CARREL_COLD bool put_stand_in(ThreadCache& cache);
-  CARREL_COLD void follow_profiling(ThreadCache& cache);
+  CARREL_NOINLINE void* allocate_counted(std::size_t size);
+  void* take_counted(ThreadCache& cache, std::uint8_t id, std::size_t size);
+  CARREL_COLD bool begin_counting(ThreadCache& cache);
+  void follow_profiling(ThreadCache& cache);
   void leave_profiling(ThreadCache& cache);
   void count_large(void* block, std::size_t size) {
     if constexpr (!kCanSample) return;
@@ -404,7 +421,10 @@ class Heap {
   void apply_limits();
 
   // Budgets, in heap/budgets.h.
-  static constexpr std::int64_t kNeverSampled = INT64_MAX / 2;
+  CARREL_COLD bool put_stand_in(ThreadCache& cache);
+  void take_stand_in_away(ThreadCache& cache);
+  void* take_behind(ThreadCache& cache, std::size_t size);
+  void give_behind(ThreadCache& cache, void* block);
   std::size_t counted_bytes(const void* block);
   static std::size_t large_bytes(std::size_t size) {
     return align_up(size == 0 ? 1 : size, Os::page_bytes());

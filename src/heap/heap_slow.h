@@ -12,10 +12,7 @@ namespace carrel::core {
 template <Config C, OsLayer Os, class Tls>
 void* Heap<C, Os, Tls>::allocate_slow(std::size_t size) {
   ThreadCache* cache = Tls::cache();
-  if (CARREL_UNLIKELY(cache->behind != nullptr)) {
-    if constexpr (kCanSample) return allocate_counted(*cache, size);
-    return allocate_in_budget(*cache, size);
-  }
+  if (CARREL_UNLIKELY(cache->behind != nullptr)) return allocate_in_budget(*cache, size);
   return allocate_missed(size);
 }
 
@@ -28,6 +25,9 @@ void* Heap<C, Os, Tls>::allocate_missed(std::size_t size) {
       const std::size_t alignment = size & (~size + 1);
       if (const AsideHooks* other = aside()) return other->allocate(size, alignment, false);
     }
+  }
+  if constexpr (kCanSample) {
+    if (CARREL_UNLIKELY(profiling_.load(std::memory_order_relaxed))) return allocate_counted(size);
   }
   const std::uint8_t id = guarded_class_for(size);
   if constexpr (kHard.guarded_slots != 0) {
@@ -78,7 +78,7 @@ CARREL_INLINE void* Heap<C, Os, Tls>::take_slot_once(std::uint8_t id) {
 template <Config C, OsLayer Os, class Tls>
 void Heap<C, Os, Tls>::free_slow(void* block) {
   ThreadCache* cache = Tls::cache();
-  if (CARREL_UNLIKELY(cache->behind != nullptr)) return free_counted(*cache, block);
+  if (CARREL_UNLIKELY(cache->behind != nullptr)) return free_in_budget(*cache, block);
   free_missed(block);
 }
 
@@ -285,7 +285,7 @@ void Heap<C, Os, Tls>::keep_house(ThreadCache& cache) {
   }
   keeper_.trim(cache, purger_.ticks());
   if constexpr (kCanSample) {
-    if (CARREL_UNLIKELY(profiling_.load(std::memory_order_relaxed) || cache.stand_in != nullptr)) {
+    if (CARREL_UNLIKELY(profiling_.load(std::memory_order_relaxed) || cache.counter != nullptr)) {
       follow_profiling(cache);
     }
   }

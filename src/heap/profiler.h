@@ -8,7 +8,7 @@
 
 #include "heap/arena.h"
 #include "heap/heap.h"
-#include "profile/poisson.h"
+#include "profile/sample_counter.h"
 #include "profile/sample_hooks.h"
 #include "profile/sample_table.h"
 
@@ -94,17 +94,21 @@ class Profiler {
 
   // What the heap calls; see ProfileHooks.
 
-  /// To begin the countdown anew loses nothing: it has no memory of what was counted.
-  void prepare(ThreadCache& stand_in) {
-    if (stand_in.sample_mean == rate_.load(std::memory_order_relaxed)) return;
-    if (stand_in.random_state == 0) stand_in.random_state = Os::random_word() | 1;
-    draw(stand_in);
+  /// To begin the countdowns anew loses nothing: they have no memory of what was counted.
+  bool prepare(SampleCounter& counter) const {
+    const std::uint64_t mean = rate_.load(std::memory_order_relaxed);
+    if (CARREL_LIKELY(counter.mean_bytes == mean)) return false;
+    if (counter.random_state == 0) counter.random_state = Os::random_word() | 1;
+    counter.mean_bytes = mean;
+    counter.draw_large();
+    return true;
   }
 
-  void* sample(ThreadCache& stand_in, std::size_t size) {
-    Sampling sampling(*this, stand_in);
-    if (sampling.nested || ties_.in_hook()) return nullptr;
-    Sample sample = choose(stand_in, size);
+  void* sample(SampleCounter& counter, std::size_t size) {
+    const Sampling sampling(counter);
+    counter.draw_class(size_class_for(size));
+    if (ties_.in_hook()) return nullptr;
+    Sample sample = choose(counter, size);
     if (!sample.profiled && sample.hooks == 0) return nullptr;
     StackTrace trace;
     if (sample.profiled) read_stack(trace);
@@ -115,10 +119,11 @@ class Profiler {
     return nullptr;
   }
 
-  bool sample_large(ThreadCache& stand_in, void* block, std::size_t size) {
-    Sampling sampling(*this, stand_in);
-    if (sampling.nested || ties_.in_hook()) return false;
-    Sample sample = choose(stand_in, size);
+  bool sample_large(SampleCounter& counter, void* block, std::size_t size) {
+    const Sampling sampling(counter);
+    counter.draw_large();
+    if (ties_.in_hook()) return false;
+    Sample sample = choose(counter, size);
     if (!sample.profiled && sample.hooks == 0) return false;
     StackTrace trace;
     if (sample.profiled) read_stack(trace);
@@ -172,25 +177,17 @@ class Profiler {
   friend struct HeapLayoutTable;  // says where these are: api/heap_layout.cc
   static constexpr std::uint32_t kNoArena = 0xFFFFFFFF;
 
-  /// While a sample is taken the thread's other requests are not sampled: the unwinder may
-  /// allocate. Afterwards the next countdown begins.
-  struct Sampling {
-    Sampling(const Profiler& profiler, ThreadCache& cache)
-        : nested(cache.sampling), profiler_(profiler), cache_(cache) {
-      cache.sampling = true;
-    }
-    ~Sampling() {
-      if (nested) return;
-      cache_.sampling = false;
-      profiler_.draw(cache_);
-    }
+  /// While a sample is taken the thread's other requests are neither counted nor sampled: the
+  /// unwinder may allocate.
+  class Sampling {
+   public:
+    explicit Sampling(SampleCounter& counter) : counter_(counter) { counter.sampling = true; }
+    ~Sampling() { counter_.sampling = false; }
     Sampling(const Sampling&) = delete;
     Sampling& operator=(const Sampling&) = delete;
-    const bool nested;
 
    private:
-    const Profiler& profiler_;
-    ThreadCache& cache_;
+    SampleCounter& counter_;
   };
 
   Span* span_of(const void* block) const { return map_.span_of(block); }
@@ -217,9 +214,10 @@ class Profiler {
     std::uint8_t hooks = 0;
   };
 
-  Sample choose(ThreadCache& stand_in, std::size_t size) {
-    const std::uint64_t mean = stand_in.sample_mean;
-    const double draw = next_uniform(stand_in.random_state) * sample_chance(size, mean);
+  Sample choose(SampleCounter& counter, std::size_t requested) {
+    const std::uint64_t size = counted_for_sampling(requested);
+    const std::uint64_t mean = counter.mean_bytes;
+    const double draw = next_uniform(counter.random_state) * sample_chance(size, mean);
     Sample sample{.mean_bytes = mean};
     LockGuard guard(table_);
     if (profiled_) {
@@ -255,16 +253,13 @@ class Profiler {
     inside = true;
     hooks_.call(calls, [&](const SampleHooks::Calls::Call& call) {
       const std::uint64_t own = SampleHooks::effective_mean(call.mean_bytes, sampled.mean_bytes);
-      event.weight_bytes = static_cast<std::uint64_t>(
-          sample_weight(sampled.size, own) * static_cast<double>(sampled.size) + 0.5);
+      event.weight_bytes =
+          static_cast<std::uint64_t>(sample_weight(counted_for_sampling(sampled.size), own) *
+                                         static_cast<double>(sampled.size) +
+                                     0.5);
       ties_.tell(call.function, call.context, event);
     });
     inside = false;
-  }
-
-  void draw(ThreadCache& stand_in) const {
-    stand_in.sample_mean = rate_.load(std::memory_order_relaxed);
-    stand_in.bytes_until_sample = next_distance(stand_in.random_state, stand_in.sample_mean);
   }
 
   static constexpr std::size_t kMostHidden = 16;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <random>
 
 #include "test_heap.h"
 
@@ -17,13 +19,11 @@ class SampledHeapTest : public HeapFixture {
   static inline bool in_hook = false;
 
   static constexpr ProfileHooks kHooks = {
-      .prepare = [](ThreadCache& stand_in) { profiler->prepare(stand_in); },
-      .sample = [](ThreadCache& stand_in,
-                   std::size_t size) { return profiler->sample(stand_in, size); },
-      .sample_large =
-          [](ThreadCache& stand_in, void* block, std::size_t size) {
-            return profiler->sample_large(stand_in, block, size);
-          },
+      .prepare = [](SampleCounter& counter) { return profiler->prepare(counter); },
+      .sample = [](SampleCounter& counter,
+                   std::size_t size) { return profiler->sample(counter, size); },
+      .sample_large = [](SampleCounter& counter, void* block,
+                         std::size_t size) { return profiler->sample_large(counter, block, size); },
       .free = [](void* block) { profiler->free(block); },
       .forget_large = [](const void* block) { profiler->forget(block); },
       .release_empty = [] { profiler->release_empty(); },
@@ -272,6 +272,60 @@ TEST_F(SampledHeapTest, ScaledSamplesAreUnbiased) {
   });
   const double probability = one_minus_exp(static_cast<double>(kSize) / 4096);
   EXPECT_NEAR(estimate, kCount, 5 * std::sqrt(kCount * (1 - probability) / probability));
+  expect_nothing_left();
+}
+
+TEST_F(SampledHeapTest, EachSizeIsSampledAsOftenAsItsBytesSay) {
+  constexpr std::size_t kSizes[] = {16, 40, 64, 200, 1000, 3000, 20'000, 50'000};
+  constexpr double kMean = 16'384;
+  profiler->set_mean_bytes(static_cast<std::uint64_t>(kMean));
+  heap_->set_profiling(true);
+  std::map<std::size_t, std::size_t> asked;
+  std::map<std::size_t, double> sampled;
+  // Frees come late and out of order, often by way of the shards; the cache is given back at times.
+  std::vector<std::pair<char*, std::size_t>> live(300);
+  std::mt19937 random(7);
+  for (int i = 0; i < 400'000; ++i) {
+    const std::size_t size = kSizes[random() % std::size(kSizes)];
+    auto& place = live[random() % live.size()];
+    heap_->free(place.first);
+    place = {allocate(size), size};
+    asked[size] += 1;
+    if (is_sampled(place.first)) sampled[size] += 1;
+    if (i % 10'000 == 0) heap_->flush_thread();
+    if (i % 50'000 == 0) heap_->set_profiling(i % 100'000 == 0);
+    if (i % 50'000 == 1) heap_->set_profiling(true);
+  }
+  for (const std::size_t size : kSizes) {
+    const double chance = one_minus_exp(static_cast<double>(counted_for_sampling(size)) / kMean);
+    const double expected = chance * static_cast<double>(asked[size]);
+    EXPECT_NEAR(sampled[size], expected, 5 * std::sqrt(expected * (1 - chance)) + 1) << size;
+  }
+  for (const auto& [block, size] : live) heap_->free(block);
+  expect_nothing_left();
+}
+
+TEST_F(SampledHeapTest, FastPathsServeWhatIsNotSampled) {
+  profiler->set_mean_bytes(std::uint64_t{1} << 40);
+  heap_->set_profiling(true);
+  free_all(allocate_many(64, 100));
+  ThreadCache& cache = *FakeHeap::own_cache();
+  const std::uint8_t id = size_class_for(64);
+  std::size_t refilled = 0;
+  for (int i = 0; i < 6400; ++i) {
+    refilled += cache.bins[kReadyBins + id].size() == 0 ? 1 : 0;
+    heap_->free(allocate(64));
+  }
+  EXPECT_LE(refilled, 6400u / 64 + 2);
+  heap_->set_profiling(false);
+  EXPECT_EQ(cache.bins[kReadyBins + id].capacity(), 0u);
+  EXPECT_EQ(cache.counter, nullptr);
+  char* block = allocate(64);
+  const std::uint32_t left = cache.bins[id].size();
+  heap_->free(block);
+  EXPECT_EQ(cache.bins[id].size(), left + 1);
+  EXPECT_EQ(allocate(64), block);
+  heap_->free(block);
   expect_nothing_left();
 }
 
