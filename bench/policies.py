@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "bench"))
 from harness import workloads  # noqa: E402 (found by the line above)
+from harness.builds import build_library  # noqa: E402
 
 # What is left out, as fields set back to their defaults. Where others need it, they go too.
 VARIANTS = {
@@ -66,15 +67,7 @@ def build(directory: Path, name: str, changes: dict[str, str] | None) -> Path:
     folder = directory / name.replace(" ", "-").replace(",", "")
     folder.mkdir()
     (folder / "preset.h").write_text(preset(changes), encoding="utf-8")
-    library = folder / "lib.so"
-    flags = ["-std=c++20", "-O2", "-g", "-fPIC", "-shared", "-fno-rtti", "-fvisibility=hidden",
-             "-ftls-model=initial-exec", "-fno-builtin-malloc", "-fno-builtin-calloc",
-             "-fno-builtin-realloc", "-fno-builtin-free", "-fno-stack-protector", "-fno-plt",
-             "-fno-threadsafe-statics", "-w", f"-Wl,--version-script={ROOT}/src/api/exports.map"]
-    sources = [*ROOT.glob("src/*/*.cc"), *ROOT.glob("src/os/linux/*.cc")]
-    subprocess.run(["g++", *flags, f"-I{ROOT}/src", f"-I{ROOT}/include", f"-I{folder}",
-                    *map(str, sources), "-o", str(library), "-pthread"], check=True)
-    return library
+    return build_library(folder, folder)
 
 
 def instructions(library: Path) -> str:
