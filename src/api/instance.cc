@@ -141,6 +141,10 @@ void read_all_options(Options& options,
   parse_options(options, TextView(text, size), complain_of);
 }
 
+// Weak: a program that takes nothing but carrel's own functions gets no malloc for it.
+void* malloc_in_force(std::size_t size) __attribute__((weakref("malloc")));
+void free_in_force(void* block) __attribute__((weakref("free")));
+
 /// Before the options are read for good.
 bool control_is_wanted() {
   Options options;
@@ -157,10 +161,15 @@ void ProcessTls::purger_entry() { process_heap.run_purger(); }
 namespace {
 
 // Not before: starting calls the dynamic loader, whose own allocations come first of all. A heap
-// that serves nobody, as where another library is preloaded, is left alone, unless it is to listen.
+// that serves nobody, as where another library is preloaded, is left alone.
 [[gnu::constructor]] void look_at_options_at_start() {
-  // The thread that control=1 asks for is started here rather than in the first call of malloc.
-  if (!process_heap.ready() && control_is_wanted()) process_heap.initialize();
+  // The thread that control=1 asks for is started here rather than in the first call of malloc:
+  // this is the first call, if malloc is carrel's.
+  if (!process_heap.ready() && control_is_wanted()) {
+    void* (*allocate)(std::size_t) = &malloc_in_force;
+    CARREL_OPAQUE(allocate);
+    if (allocate != nullptr) free_in_force(allocate(1));
+  }
   constructed = true;
   if (process_heap.ready()) start_by_options(process_heap.options());
 }
