@@ -58,7 +58,8 @@ struct ReplayResults {
   double harness_cpu_s = 0;             // of a replay on the allocator that does nothing
   std::vector<FidelityCheck> fidelity;
   bool faithful = false;
-  std::string unfaithful_why;  // why there is no verdict
+  bool faithful_memory = false;  // nor does the program hold much beside the allocator's
+  std::string unfaithful_why;    // why there is no verdict, or what to keep in mind
   PlanFacts facts;
   double recorded_calls_s = 0;  // in calls of the allocator, replayed on the recorded one; 0: not
   int runs = 0;                 // complete rounds
