@@ -1,10 +1,10 @@
 """./dev bench-observing: what it costs to be able to look inside, and what steering is worth.
 
-Statistics: carrel beside a build of the same sources without the counters. Sampling: a heap profile
-at its default rate beside none. Processor seconds of each workload in interleaved runs, as medians
-of the ratios within a round, beside an A/A pair; and for statistics instructions, which no other
-process disturbs. Then an arena of a million blocks that is destroyed at once beside one whose
-blocks are freed one by one, and the process's limit under 16 threads that allocate all they can get.
+Statistics: carrel beside a build of the same sources without the counters. Sampling: a heap
+profile at its default rate beside none. Processor seconds of each workload in interleaved runs, as
+medians of the ratios within a round, beside an A/A pair; and for statistics instructions, which no
+other process disturbs. Then an arena of a million blocks that is destroyed at once beside one whose
+blocks are freed one by one, and the process's limit under 16 threads that allocate all they can.
 """
 
 from __future__ import annotations

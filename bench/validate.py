@@ -26,7 +26,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from harness import inputs
+from harness import apps, inputs
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = Path(__file__).resolve().parent / "apps"
@@ -78,19 +78,19 @@ def run_whole(command: list[str], timeout: float | None = None,
 
 def make_python(folder: Path, scale: float) -> Command:
     del folder
-    rounds = str(max(1, round(2 * scale)))
+    rounds = str(max(1, round(8 * scale)))
     return Command(["/usr/bin/env", "PYTHONMALLOC=malloc", "PYTHONHASHSEED=0", "/usr/bin/python3",
                     str(FILES / "graph.py"), rounds])
 
 
 def make_lua(folder: Path, scale: float) -> Command:
     del folder
-    return Command(["lua5.4", str(FILES / "work.lua"), str(max(1, round(2 * scale)))])
+    return Command(["lua5.4", str(FILES / "work.lua"), str(max(1, round(16 * scale)))])
 
 
 def make_z3(folder: Path, scale: float) -> Command:
     path = folder / "problem.smt2"
-    path.write_text(inputs.smt_problem(7 if scale >= 1 else 6), encoding="ascii")
+    path.write_text(inputs.smt_problem(9 if scale >= 1 else 7), encoding="ascii")
     return Command(["z3", str(path)])
 
 
@@ -104,6 +104,15 @@ def make_gxx(folder: Path, scale: float) -> Command:
     del scale
     return Command(["g++", "-std=c++20", "-O1", "-c", str(FILES / "heavy.cpp"), "-o",
                     str(folder / "heavy.o")])
+
+
+def make_rustc(folder: Path, scale: float) -> Command:
+    # A copy whose own malloc is hidden: the compiler as shipped cannot be given another.
+    try:
+        command, _, _, _ = apps.make_rustc(folder, scale)
+    except apps.AppError as error:
+        raise RuntimeError(str(error)) from error
+    return Command(command)
 
 
 def make_node(folder: Path, scale: float) -> Command:
@@ -189,6 +198,8 @@ PROGRAMS = [
     Program("z3", "a generated SMT problem", ["z3"], "z3", make_z3),
     Program("sqlite", "queries on a generated database", ["sqlite3"], "sqlite3", make_sqlite),
     Program("g++", "one heavy translation unit, -O1", ["g++"], "g++", make_gxx),
+    Program("rustc", "a generated crate, its own malloc hidden", ["rustc"], "rustc-web",
+            make_rustc),
     Program("node", "JSON and zlib", ["node"], "nodejs", make_node),
     Program("perl", "hashes of lists of hashes", ["perl"], "perl", make_perl),
     Program("postgres", "single-user mode: joins, aggregates, JSON", [str(POSTGRES / "postgres"),

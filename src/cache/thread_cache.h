@@ -89,7 +89,7 @@ struct CountedBatches {
   constexpr CountedBatches() {
     for (std::uint8_t id = 1; id <= kClassCount; ++id) {
       const std::uint32_t slots = 8 * kKiB / kClasses[id].slot_bytes;
-      count[id] = static_cast<std::uint8_t>(slots < 2 ? 2 : slots > 64 ? 64 : slots);
+      count[id] = static_cast<std::uint8_t>(slots < 2 ? 2 : slots > 128 ? 128 : slots);
     }
   }
 };

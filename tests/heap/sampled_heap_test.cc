@@ -316,7 +316,7 @@ TEST_F(SampledHeapTest, FastPathsServeWhatIsNotSampled) {
     refilled += cache.bins[kReadyBins + id].size() == 0 ? 1 : 0;
     heap_->free(allocate(64));
   }
-  EXPECT_LE(refilled, 6400u / 64 + 2);
+  EXPECT_LE(refilled, 6400u / 128 + 2);
   heap_->set_profiling(false);
   EXPECT_EQ(cache.bins[kReadyBins + id].capacity(), 0u);
   EXPECT_EQ(cache.counter, nullptr);

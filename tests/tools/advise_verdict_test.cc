@@ -188,6 +188,20 @@ TEST(Verdict, AReplayThatIsNotFaithfulDecidesNothing) {
   EXPECT_EQ(decide(measured, {}).at("exit_code"), kExitInconclusive);
 }
 
+TEST(Verdict, AReplayWithLessMemoryThanTheProgramDecidesAboutTimeOnly) {
+  Json measured = document(0.2);
+  measured["replay"] = comparison({{"glibc", 1, 1}, {"carrel", 0.5, 0.5}}, 0.01);
+  measured["fidelity"] = {{"within", true},
+                          {"within_memory", false},
+                          {"checks", {{{"what", "peak RSS"}, {"ok", false}}}}};
+  EXPECT_EQ(decide(measured, {}).at("exit_code"), kExitSwitch);
+  VerdictOptions rss;
+  rss.goal = Goal::kRss;
+  EXPECT_EQ(decide(measured, rss).at("exit_code"), kExitInconclusive);
+  measured["fidelity"]["within_memory"] = true;
+  EXPECT_EQ(decide(measured, rss).at("exit_code"), kExitSwitch);
+}
+
 TEST(Verdict, AFailedAllocatorIsADoubtNotAWinner) {
   Json measured = document(0.2);
   measured["comparison"] = comparison({{"glibc", 1, 1}, {"carrel", 0.99, 1}}, 0.01);

@@ -166,9 +166,15 @@ class Advice {
     replay_options.runs = kReplayRuns;
     say(fmt::format("replaying the trace on {} allocators, {} times each", allocators_.size(),
                     kReplayRuns));
-    const ReplayResults results = replay(replay_options);
+    ReplayResults results = replay(replay_options);
     stopped_ = results.stopped;
     if (results.runs == 0) return;
+    // A trace is of one process; calls were timed in all that the program started.
+    if (const auto cpu = document_.find("cpu");
+        cpu != document_.end() && cpu->value("processes", 0) == cpu->value("runs", 0)) {
+      const double seconds = cpu->value("cpu_s", 0.0) / std::max(1, cpu->value("runs", 1));
+      results.check_calls(seconds * cpu->value("timed_share", 0.0));
+    }
     const Json sections = results.json();
     document_["replay"] = sections.at("replay");
     document_["fidelity"] = sections.at("fidelity");

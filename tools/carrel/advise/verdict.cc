@@ -181,13 +181,16 @@ class Decision {
 
   void note_fidelity() {
     const Json& fidelity = document_.at("fidelity");
-    faithful_ = fidelity.value("within", false);
+    faithful_ = fidelity.value(options_.goal == Goal::kRss ? "within_memory" : "within", false);
     std::string worst;
     for (const Json& check : fidelity.at("checks")) {
       if (!check.value("ok", false)) worst += (worst.empty() ? "" : ", ") + check.value("what", "");
     }
+    const std::string all = fmt::format("{} checks", fidelity.at("checks").size());
     evidence("replay's fidelity", faithful_ ? "within tolerance" : "out of tolerance",
-             faithful_ ? fmt::format("{} checks", fidelity.at("checks").size()) : worst);
+             worst.empty() ? all
+             : faithful_   ? fmt::format("{}, but not {}", all, worst)
+                           : worst);
   }
 
   // A replay holds nothing but the allocator's work. Of the program's CPU time that is only a

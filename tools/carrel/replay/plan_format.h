@@ -88,6 +88,7 @@ struct PlanHead {
   std::uint64_t refused;         // allocations that gave null
   std::atomic<std::uint64_t> stall_ns;
   std::atomic<std::uint64_t> stalls;
+  std::atomic<std::uint64_t> calls_ns;  // in all calls of the allocator, from those that were timed
   std::atomic<std::int64_t> peak_live_bytes;
   char malloc_path[512];
   Latency malloc_latency;

@@ -48,6 +48,9 @@ struct FidelityCheck {
   bool ok = false;
 };
 
+// More than this times as long, or as short, and a replay's calls are not like the program's.
+inline constexpr double kCallsTolerance = 2.5;
+
 struct ReplayResults {
   std::vector<ReplayedAllocator> allocators;
   std::vector<double> quantiles = {0.5, 0.9, 0.99, 0.999, 0.9999};
@@ -55,14 +58,20 @@ struct ReplayResults {
   double harness_cpu_s = 0;             // of a replay on the allocator that does nothing
   std::vector<FidelityCheck> fidelity;
   bool faithful = false;
-  std::string unfaithful_why;  // why there is no verdict
+  bool faithful_memory = false;  // nor does the program hold much beside the allocator's
+  std::string unfaithful_why;    // why there is no verdict, or what to keep in mind
   PlanFacts facts;
-  int runs = 0;          // complete rounds
-  bool stopped = false;  // interrupted
+  double recorded_calls_s = 0;  // in calls of the allocator, replayed on the recorded one; 0: not
+  int runs = 0;                 // complete rounds
+  bool stopped = false;         // interrupted
 
   Interval value(const ReplayedAllocator& one, const std::string& metric) const;
   // Over the baseline; nothing where either took too little to be told from the replay's own cost.
   std::optional<Interval> ratio(const ReplayedAllocator& one, const std::string& metric) const;
+  // One more check of fidelity: the time in calls of the allocator, as the program itself showed it
+  // in calls that were timed, beside that of the replay. Without a replay on the recorded allocator
+  // it checks nothing.
+  void check_calls(double program_s);
   // Whether the difference from the baseline is more than noise.
   bool differs(const ReplayedAllocator& one, const std::string& metric) const;
   // The sections `replay`, `fidelity` and `latency` of the analysis document, and `plan`.

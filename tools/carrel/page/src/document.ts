@@ -117,6 +117,7 @@ export interface Analysis {
   };
   fidelity?: {
     within: boolean;
+    within_memory?: boolean;
     checks: {
       what: string;
       unit: string;

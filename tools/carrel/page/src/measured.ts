@@ -141,8 +141,10 @@ export function fidelitySection(analysis: Analysis): HTMLElement {
       () => format.tabbed([["what", "recorded", "replayed", "tolerance", "ok"],
         ...fidelity.checks.map((c) => [c.what, c.recorded, c.replayed, c.tolerance,
           String(c.ok)])]));
+  const memoryToo = fidelity.within_memory ?? fidelity.within;
   body.append(el("p", { class: fidelity.within ? "headline good" : "headline bad" },
-      fidelity.within ? "Within tolerance." : "Out of tolerance."),
+      !fidelity.within ? "Out of tolerance." : memoryToo ? "Within tolerance."
+        : "Within tolerance for CPU time, not for memory."),
   table("Recorded against replayed", ["what", "recorded", "replayed", "difference", "tolerance", ""],
       fidelity.checks.map((c) => [c.what, show(c.unit, c.recorded), show(c.unit, c.replayed),
         c.recorded ? format.percent(c.replayed / c.recorded - 1) : "–",

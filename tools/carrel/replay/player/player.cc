@@ -93,9 +93,13 @@ struct Worker {
   std::uint64_t stall_ns = 0;
   std::uint64_t stalls = 0;
   std::uint64_t refused = 0;
+  std::uint64_t calls = 0;
+  std::uint64_t timed = 0;
+  std::uint64_t timed_ns = 0;  // in timed calls, less what the clock costs
   std::uint32_t random;
   std::uint32_t until_sample = 1;
   std::uint32_t until_sum = 1;
+  std::int64_t sum_above = 0;  // live bytes of this thread from which on a peak may be missed
 };
 
 void* wait_for(Worker& worker, std::atomic<void*>& slot) {
@@ -119,10 +123,11 @@ void* wait_for(Worker& worker, std::atomic<void*>& slot) {
   return block;
 }
 
-// Now and then the live bytes of all threads are added up, by one of them.
+// Now and then the live bytes of all threads are added up, by one of them, and where its own have
+// grown by 1% of the peak: a peak may last for one block only.
 void sum_live(Worker& worker) {
   worker.thread->live_bytes.store(worker.live, std::memory_order_relaxed);
-  if (--worker.until_sum != 0) return;
+  if (--worker.until_sum != 0 && worker.live < worker.sum_above) return;
   worker.until_sum = 256 + head->threads * 4;
   std::int64_t sum = 0;
   for (std::uint32_t i = 0; i < head->threads; ++i) {
@@ -132,6 +137,8 @@ void sum_live(Worker& worker) {
   while (sum > peak &&
          !head->peak_live_bytes.compare_exchange_weak(peak, sum, std::memory_order_relaxed)) {
   }
+  constexpr std::int64_t kLeastStep = 16 * 1024;
+  worker.sum_above = worker.live + (peak / 100 > kLeastStep ? peak / 100 : kLeastStep);
 }
 
 void* allocate(const PlanOp& op, void* old) {
@@ -172,12 +179,19 @@ void release(const PlanOp& op, void* block) {
   }
 }
 
-void count_latency(Latency& latency, std::uint64_t ns) {
+// A timed call beyond this was interrupted by the scheduler, not slow: it counts as this much.
+constexpr std::uint64_t kLongest_ns = 100'000;
+
+void count_latency(Worker& worker, Latency& latency, std::uint64_t ns) {
   latency.bucket[carrel::tools::latency_class(ns)].fetch_add(1, std::memory_order_relaxed);
+  ++worker.timed;
+  const std::uint64_t took = ns < kLongest_ns ? ns : kLongest_ns;
+  worker.timed_ns += took > head->clock_ns ? took - head->clock_ns : 0;
 }
 
 // Every 32nd call or so is timed, at distances that follow no pattern of the program.
 bool sampled(Worker& worker) {
+  ++worker.calls;
   if (--worker.until_sample != 0) return false;
   worker.random = worker.random * 1664525 + 1013904223;
   worker.until_sample = 1 + (worker.random >> 26);
@@ -201,7 +215,7 @@ void begin_block(Worker& worker, const PlanOp& op) {
   if (sampled(worker)) {
     const std::uint64_t began = now_ns();
     block = allocate(op, old);
-    count_latency(head->malloc_latency, now_ns() - began);
+    count_latency(worker, head->malloc_latency, now_ns() - began);
   } else {
     block = allocate(op, old);
   }
@@ -224,7 +238,7 @@ void end_block(Worker& worker, const PlanOp& op) {
   if (sampled(worker)) {
     const std::uint64_t began = now_ns();
     release(op, block);
-    count_latency(head->free_latency, now_ns() - began);
+    count_latency(worker, head->free_latency, now_ns() - began);
   } else {
     release(op, block);
   }
@@ -270,6 +284,11 @@ void* run(void* argument) {
   }
   head->stall_ns.fetch_add(worker.stall_ns, std::memory_order_relaxed);
   head->stalls.fetch_add(worker.stalls, std::memory_order_relaxed);
+  if (worker.timed != 0) {
+    const double each = static_cast<double>(worker.timed_ns) / static_cast<double>(worker.timed);
+    head->calls_ns.fetch_add(static_cast<std::uint64_t>(each * static_cast<double>(worker.calls)),
+                             std::memory_order_relaxed);
+  }
   __atomic_fetch_add(&head->refused, worker.refused, __ATOMIC_RELAXED);
   return nullptr;
 }
