@@ -347,6 +347,35 @@ def test_another_user() -> None:
             process.stdin.close()
 
 
+def test_container() -> None:
+    """A process with a network and process numbers of its own, asked from outside."""
+    inside = ["unshare", "--net", "--pid", "--fork", "--mount-proc"]
+    if shutil.which("unshare") is None or subprocess.run(
+            [*inside, "true"], capture_output=True).returncode != 0:
+        sys.exit(77)
+    with tempfile.TemporaryDirectory(prefix="carrel-ctl-") as name:
+        command = [*inside, "env", f"LD_PRELOAD={LIBRARY}", "CARREL_OPTIONS=control=1",
+                   str(PROGRAMS / "controlled")]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=PLAIN,
+                              text=True, cwd=name) as process:
+            program = Program(process)
+            require(program.answer() == "ready", "the program did not get ready")
+            pid = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().strip()
+            require("\nNSpid:\t" + pid + "\t1\n" in Path(f"/proc/{pid}/status").read_text(), "NSpid")
+            ctl(pid, "option.decay_ms=40", "profile.active=1")
+            require(ctl(pid, "option.decay_ms") == "40\n", "set")
+            require(Path(ctl(pid, "profile.dump").strip()).parent.samefile(name), "the file")
+            assert process.stdin is not None
+            process.stdin.close()
+
+
+def test_prefixed() -> None:
+    """A heap beside malloc listens from its first call on."""
+    with running(program="own_functions", library=None) as program:
+        require(int(ctl(program.pid, "stats.live_bytes")) >= 100_000, "live_bytes")
+        require(ctl(program.do("fork"), "option.decay_ms") == "500\n", "the child")
+
+
 def test_hardened() -> None:
     with running(library=SECURE) as program:
         require(program.do("leak 1000") == "done", "leak")
@@ -405,10 +434,14 @@ def ask_redis(process: subprocess.Popen[bytes], socket_file: Path, load: str, fo
         try:
             ctl(pid, "option.profile_interval_kib=32", "profile.active=1")
             until = time.monotonic() + 60
-            while int(ctl(pid, "profile.samples")) < 100:
+            looks = 0
+            while looks < 10 or int(ctl(pid, "profile.samples")) < 100:
+                looks += 1
                 require(time.monotonic() < until, "a hundred samples")
                 require(int(ctl(pid, "stats.live_bytes")) > 100_000, "live_bytes")
+                purges = int(ctl(pid, "stats.purges"))
                 ctl(pid, "heap.purge")
+                require(int(ctl(pid, "stats.purges")) >= purges, "purges")
             file = Path(ctl(pid, "profile.dump").strip())
             require(file.parent.samefile(folder), file)
             ctl(pid, "profile.active=0")

@@ -9,8 +9,15 @@ target_compile_options(test_tools_controlled PRIVATE -fno-builtin)
 set_target_properties(test_tools_controlled PROPERTIES
   OUTPUT_NAME controlled RUNTIME_OUTPUT_DIRECTORY "${ctl_dir}")
 
-set(ctl_tests list profile json fork close raw silent refusals not_asked another_user hardened redis
-  static)
+# The same with a heap of its own beside the C library's malloc.
+add_executable(test_tools_own_functions ${ctl_source})
+target_link_libraries(test_tools_own_functions PRIVATE carrel_warnings carrel::prefixed)
+target_compile_definitions(test_tools_own_functions PRIVATE OWN_FUNCTIONS)
+set_target_properties(test_tools_own_functions PROPERTIES
+  OUTPUT_NAME own_functions RUNTIME_OUTPUT_DIRECTORY "${ctl_dir}")
+
+set(ctl_tests list profile json fork close raw silent refusals not_asked another_user container
+  hardened prefixed redis static)
 # carrel_ctl_static(NAME COMPILER): linked as a user would type it.
 set(ctl_static)
 macro(carrel_ctl_static name compiler)
