@@ -30,6 +30,12 @@ CARREL = ""
 PROGRAMS = Path()
 LIBRARY = Path()
 SECURE = Path()
+# Asks a process to change something, and prints the answer.
+ASK = ("import socket, sys\n"
+       "line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+       "line.connect('\\0carrel.' + sys.argv[1])\n"
+       "line.send(b'write option.decay_ms 7')\n"
+       "print(line.recv(4096).decode())\n")
 PLAIN = {key: value for key, value in os.environ.items()
          if key not in ("LD_PRELOAD", "CARREL_OPTIONS", "CARREL_PROFILE_PREFIX")}
 
@@ -309,18 +315,13 @@ def test_another_user() -> None:
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         sys.exit(77)
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    ask = ("import socket, sys\n"
-           "line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
-           "line.connect('\\0carrel.' + sys.argv[1])\n"
-           "line.send(b'write option.decay_ms 7')\n"
-           "print(line.recv(4096).decode())\n")
 
     def as_nobody(*command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*nobody, *command], capture_output=True, text=True, env=PLAIN,
                               cwd="/", timeout=100)
 
     with running() as program:
-        done = as_nobody("/usr/bin/python3", "-c", ask, program.pid)
+        done = as_nobody("/usr/bin/python3", "-c", ASK, program.pid)
         if done.returncode == 0:
             require("only the process's own user and root" in done.stdout, done)
         else:  # it may be turned away before it has asked
@@ -341,8 +342,38 @@ def test_another_user() -> None:
             theirs = Program(process)
             require(theirs.answer() == "ready", "nobody's program")
             ctl(theirs.pid, "option.decay_ms=7")
-            done = as_nobody("/usr/bin/python3", "-c", ask, theirs.pid)
+            done = as_nobody("/usr/bin/python3", "-c", ASK, theirs.pid)
             require(done.stdout == "ok\n", done)
+            assert process.stdin is not None
+            process.stdin.close()
+
+
+def test_drops_root() -> None:
+    """The C library's setuid reaches the thread, which then serves the new user."""
+    if os.geteuid() != 0:
+        sys.exit(77)
+    script = ("import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534);"
+              "print('ready', flush=True); sys.stdin.read()")
+    with tempfile.TemporaryDirectory(prefix="carrel-ctl-") as name:
+        os.chmod(name, 0o755)
+        library = Path(name) / "libcarrel.so"
+        shutil.copy(LIBRARY, library)
+        env = {**PLAIN, "LD_PRELOAD": str(library), "CARREL_OPTIONS": "control=1"}
+        with subprocess.Popen(["/usr/bin/python3", "-c", script], env=env, text=True, cwd="/",
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            program = Program(process)
+            require(program.answer() == "ready", "the program did not get ready")
+            require(thread_names(program.pid).count("carrel-control") == 1, "the thread")
+            for task in Path(f"/proc/{program.pid}/task").iterdir():
+                if (task / "comm").read_text().strip() == "carrel-purge":
+                    continue  # no thread of the C library's: decision 0003
+                require("\nUid:\t65534\t65534\t65534\t65534\n" in (task / "status").read_text(),
+                        (task / "status").read_text())
+            ctl(program.pid, "option.decay_ms=7")
+            as_nobody = subprocess.run(
+                ["/usr/bin/python3", "-c", ASK, program.pid], text=True, capture_output=True,
+                env=PLAIN, cwd="/", user=65534, group=65534, extra_groups=[])
+            require(as_nobody.stdout == "ok\n", as_nobody)
             assert process.stdin is not None
             process.stdin.close()
 

@@ -16,8 +16,8 @@ target_compile_definitions(test_tools_own_functions PRIVATE OWN_FUNCTIONS)
 set_target_properties(test_tools_own_functions PROPERTIES
   OUTPUT_NAME own_functions RUNTIME_OUTPUT_DIRECTORY "${ctl_dir}")
 
-set(ctl_tests list profile json fork close raw silent refusals not_asked another_user container
-  hardened prefixed redis static)
+set(ctl_tests list profile json fork close raw silent refusals not_asked another_user drops_root
+  container hardened prefixed redis static)
 # carrel_ctl_static(NAME COMPILER): linked as a user would type it.
 set(ctl_static)
 macro(carrel_ctl_static name compiler)
