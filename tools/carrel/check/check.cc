@@ -8,6 +8,7 @@
 // In other processes it does nothing; in that one it takes itself out of LD_PRELOAD for those to
 // come. It allocates nothing.
 #include <dlfcn.h>
+#include <link.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,10 +23,17 @@ void say(int fd, const char* text) {
 }
 
 const char* file_of(const char* symbol) {
-  void* const address = dlsym(RTLD_DEFAULT, symbol);
+  void* address = dlsym(RTLD_DEFAULT, symbol);
   Dl_info info;
-  if (address == nullptr || dladdr(address, &info) == 0 || info.dli_fname == nullptr) {
-    return nullptr;
+  void* entry = nullptr;
+  if (address == nullptr || dladdr1(address, &info, &entry, RTLD_DL_SYMENT) == 0) return nullptr;
+  // An executable at a fixed address that takes a function's address has a stub for it, and the
+  // stub's address is the function's for all of the process. The function itself is behind it: the
+  // search that begins after this library, the first preloaded one, leaves the executable out.
+  const ElfW(Sym)* const found = static_cast<const ElfW(Sym)*>(entry);
+  if (found != nullptr && found->st_shndx == SHN_UNDEF) {
+    address = dlsym(RTLD_NEXT, symbol);
+    if (address == nullptr || dladdr(address, &info) == 0) return nullptr;
   }
   return info.dli_fname;
 }
