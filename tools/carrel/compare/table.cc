@@ -52,6 +52,7 @@ std::string metric_title(const std::string& metric) {
   if (metric == "cpu_s") return "CPU time";
   if (metric == "wall_s") return "wall time";
   if (metric == "peak_rss_bytes") return "peak RSS";
+  if (metric == "end_rss_bytes") return "RSS at the end";
   if (metric == "tail_ns") return "p99.9 latency";
   return metric;
 }
