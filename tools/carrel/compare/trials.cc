@@ -82,7 +82,6 @@ TrialResults run_trials(const TrialOptions& options) {
   }
   // The baseline's second run of each round: a trial of its own that nobody sees.
   Trial again{options.allocators.front(), {}, {}, {}};
-  int expected_status = 0;
   const std::size_t contestants = results.trials.size() + 1;
   Progress progress("comparing", static_cast<double>(contestants) * options.runs);
   double done = 0;
@@ -99,8 +98,8 @@ TrialResults run_trials(const TrialOptions& options) {
       const RunResult run = run_program(trial.allocator, run_options);
       if (interrupted()) break;
       const bool baseline = at == 0 || at == results.trials.size();
-      if (round == 0 && at == 0) expected_status = run.exit_code;
-      if (run.exit_code != expected_status || run.exit_signal != 0) {
+      if (round == 0 && at == 0) results.exit_status = run.exit_code;
+      if (run.exit_code != results.exit_status || run.exit_signal != 0) {
         if (baseline) {
           throw UserError("the program {} on {}; give a command that ends well on its own",
                           run.ending(), trial.allocator.name);

@@ -38,6 +38,7 @@ struct TrialResults {
   std::map<std::string, double> noise;  // metric to half width of the baseline's ratio to itself
   int runs = 0;                         // complete rounds
   bool stopped = false;                 // interrupted: fewer rounds than asked for
+  int exit_status = 0;                  // of the program, the same in all runs that count
 
   const Trial* find(const std::string& name) const;
   Interval value(const Trial& trial, const std::string& metric) const;
