@@ -328,11 +328,19 @@ def test_replay(folder: Path) -> None:
 
 
 def test_run(folder: Path) -> None:
-    del folder
     require(carrel("run", "--alloc", "carrel", "--", "sh", "-c", "exit 7", status=7) is not None,
             "run")
     said = carrel("run", "--alloc", "carrel", "--", "sh", "-c", "echo $LD_PRELOAD").stdout
     require(said.strip().endswith("libcarrel.so"), said)
+    # Another program in the same process must take it too: one with a malloc of its own does not.
+    source, own = folder / "own.c", folder / "own"
+    source.write_text(OWN, encoding="ascii")
+    subprocess.run(["cc", "-rdynamic", "-fno-builtin", "-w", "-o", str(own), str(source)],
+                   check=True)
+    said = carrel("run", "--", "sh", "-c", f"exec {own}", status=125)
+    require("malloc comes from" in said.stderr and f"-- {own.resolve()} says why" in said.stderr,
+            said.stderr)
+    carrel("run", "--", "sh", "-c", f"{own}; exit 4", status=4)  # a child is its own affair
     require("no allocator 'nosuch'" in carrel("run", "--alloc", "nosuch", "--", "true",
                                               status=1).stderr, "unknown allocator")
     require("no program" in carrel("run", "--", "no-such-program", status=1).stderr, "program")
@@ -348,6 +356,11 @@ def test_inert_preload(folder: Path) -> None:
     require("malloc comes from" in said.stderr, said.stderr)
     said = carrel("doctor", "--alloc", f"inert={library}", "--", "true", status=1)
     require("inert preload" in said.stdout, said.stdout)
+    out = json.loads(carrel("compare", "--json", "--runs", "2", "--alloc",
+                            f"glibc,carrel,inert={library}", "--", "true").stdout)
+    glibc, taken, inert = out["allocators"]
+    require("failed" not in glibc and "failed" not in taken, out)
+    require("did not take: malloc comes from" in inert["failed"], inert)
 
 
 def test_doctor(folder: Path) -> None:

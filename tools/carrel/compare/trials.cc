@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "base/progress.h"
+#include "launch/proof.h"
 
 namespace carrel::tools {
 
@@ -22,6 +23,19 @@ void note(std::map<std::string, std::vector<double>>& values, const RunResult& r
   if (!options.run.metric_command.empty()) values[options.metric_name].push_back(run.metric);
   if (options.read) {
     for (const auto& [metric, value] : options.read()) values[metric].push_back(value);
+  }
+}
+
+// A library that is preloaded and does not serve would be measured under its name and be what the
+// program has already. Empty when it serves, or when the program cannot be asked.
+std::string why_not_taken(const std::vector<std::string>& command, const Allocator& allocator) {
+  if (allocator.is_system()) return {};
+  try {
+    const std::string file = ask_program(command, allocator).malloc();
+    if (file.empty() || is_of(allocator, file)) return {};
+    return "it did not take: malloc comes from " + file;
+  } catch (const UserError&) {
+    return {};  // the first run tells whether the program starts
   }
 }
 
@@ -78,7 +92,12 @@ nlohmann::ordered_json TrialResults::json() const {
 TrialResults run_trials(const TrialOptions& options) {
   TrialResults results;
   for (const Allocator& allocator : options.allocators) {
-    results.trials.push_back({allocator, describe(allocator), {}, {}});
+    results.trials.push_back(
+        {allocator, describe(allocator), {}, why_not_taken(options.run.command, allocator)});
+  }
+  if (const Trial& baseline = results.trials.front(); !baseline.failed.empty()) {
+    throw UserError("{}: {}; carrel doctor --alloc {} -- CMD says why", baseline.allocator.name,
+                    baseline.failed, baseline.allocator.name);
   }
   // The baseline's second run of each round: a trial of its own that nobody sees.
   Trial again{options.allocators.front(), {}, {}, {}};

@@ -48,8 +48,9 @@ struct TrialResults {
 };
 
 // Runs everything. A run that ends otherwise than the baseline's first one is a failure of its
-// allocator. The baseline runs twice a round, the second time for the noise. Shows progress.
-// Throws UserError when the program cannot be started or fails on the baseline.
+// allocator; one that the program does not take, asked before the first run, gets none. The
+// baseline runs twice a round, the second time for the noise. Shows progress. Throws UserError when
+// the program cannot be started, fails on the baseline, or does not take it.
 TrialResults run_trials(const TrialOptions& options);
 
 }  // namespace carrel::tools
