@@ -57,8 +57,8 @@ endfunction()
 find_package(Threads REQUIRED)
 # What is asked for now and then is better small than fast: every process has the pages of the whole
 # library, and a static program what it refers to.
-foreach(source IN ITEMS arena arena_options budget control profile results sample_hooks shortage
-                         statistics statistics_formats statistics_text)
+foreach(source IN ITEMS arena arena_options budget control control_server profile results
+                         sample_hooks shortage statistics statistics_formats statistics_text)
   list(APPEND carrel_small_sources "${carrel_root}/src/api/${source}.cc")
 endforeach()
 set_source_files_properties(${carrel_small_sources} PROPERTIES

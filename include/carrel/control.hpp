@@ -61,7 +61,7 @@ inline void require_ok(const char* name, carrel_result result) {
 
 /// A control's value as text.
 [[nodiscard]] inline std::string control_text(const char* name) {
-  char text[256];
+  char text[1024];  // the longest is the name of a file
   detail::require_ok(name, carrel_ctl_read_text(name, text, sizeof text));
   return text;
 }

@@ -24,7 +24,18 @@ struct Control {
   carrel_result (*write)(std::uint64_t value) = nullptr;
   std::uint64_t minimum = 0;  // of what may be written
   std::uint64_t maximum = 0;
+  carrel_result (*text)(char* buffer, std::size_t capacity) = nullptr;  // of a text alone
 };
+
+carrel_result copy_text(TextView text, char* buffer, std::size_t capacity) {
+  if (text.size + 1 > capacity) {
+    if (capacity != 0) buffer[0] = '\0';
+    return CARREL_TOO_SMALL;
+  }
+  memcpy(buffer, text.data, text.size);
+  buffer[text.size] = '\0';
+  return CARREL_OK;
+}
 
 /// What a name leads to.
 struct Found {
@@ -47,7 +58,11 @@ carrel_result read_of_profile(std::uint64_t& value) {
 }
 
 constexpr Control kHeapControls[] = {
-    {"version", "of the library that is running", "", CARREL_CTL_TEXT, nullptr, nullptr},
+    {"version", "of the library that is running", "", CARREL_CTL_TEXT, nullptr, nullptr, nullptr, 0,
+     0,
+     [](char* buffer, std::size_t capacity) {
+       return copy_text(carrel_version(), buffer, capacity);
+     }},
     {"heap.page_bytes", "size of a page of the system", "bytes", CARREL_CTL_NUMBER,
      [](std::uint64_t& value) {
        value = ProcessOs::page_bytes();
@@ -123,6 +138,11 @@ constexpr Control kHeapControls[] = {
      nullptr, carrel_profile_reset},
     {"profile.dump", "writes the heap profile to a file PREFIX.PID.NUMBER.pb.gz", "",
      CARREL_CTL_ACTION, nullptr, [] { return carrel_profile_dump(nullptr); }},
+    {"profile.last_file", "the file that profile.dump or profile_signal wrote last, if any", "",
+     CARREL_CTL_TEXT, nullptr, nullptr, nullptr, 0, 0,
+     [](char* buffer, std::size_t capacity) {
+       return last_profile_file(buffer, capacity) ? CARREL_OK : CARREL_TOO_SMALL;
+     }},
 };
 
 bool starts_with(TextView& text, TextView prefix) {
@@ -238,16 +258,6 @@ carrel_result read_number(const Found& found, std::uint64_t& value) {
   carrel_shard_stats shards[kMaxShardsShown];
   carrel_stats_shards(shards, kMaxShardsShown);
   value = shards[found.number].*found.of_shard->member;
-  return CARREL_OK;
-}
-
-carrel_result copy_text(TextView text, char* buffer, std::size_t capacity) {
-  if (text.size + 1 > capacity) {
-    if (capacity != 0) buffer[0] = '\0';
-    return CARREL_TOO_SMALL;
-  }
-  memcpy(buffer, text.data, text.size);
-  buffer[text.size] = '\0';
   return CARREL_OK;
 }
 
@@ -406,7 +416,7 @@ carrel_result carrel_ctl_read_text(const char* name, char* buffer, size_t capaci
   core::Found found;
   if (!core::find(name, found)) return CARREL_UNKNOWN_NAME;
   const carrel_ctl_type type = core::type_of(found);
-  if (type == CARREL_CTL_TEXT) return core::copy_text(carrel_version(), buffer, capacity);
+  if (type == CARREL_CTL_TEXT) return found.control->text(buffer, capacity);
   uint64_t value = 0;
   const carrel_result result = core::read_number(found, value);
   if (result != CARREL_OK) return result;

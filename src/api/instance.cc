@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "api/control_server.h"
 #include "api/profile.h"
 #include "api/reports.h"
 #include "api/statistics.h"
@@ -92,12 +93,16 @@ constinit bool constructed = false;
 void start_by_options(const Options& options) {
   if (options.report_stacks != 0) start_report_stacks();
   if (options.profile != 0) start_profile_by_option(options);
+  if (options.control != 0) start_control_server();
 }
 
 void watch_forks() {
   void (*const before)() = [] { process_heap.before_fork(); };
   void (*const in_parent)() = [] { process_heap.after_fork_in_parent(); };
-  void (*const in_child)() = [] { process_heap.after_fork_in_child(); };
+  void (*const in_child)() = [] {
+    process_heap.after_fork_in_child();
+    if (process_heap.options().control != 0) restart_control_server();
+  };
   // What pthread_atfork() calls: its own code lies apart from all else that runs at the start, and
   // would cost a trivial process more pages.
   if (__register_atfork != nullptr) {
@@ -124,14 +129,32 @@ void ProcessTls::after_ready(const Options& options) {
   ProcessOs::write_stderr(line.data(), line.size());
 }
 
-void ProcessTls::read_options(Options& options) {
+namespace {
+
+void read_all_options(Options& options,
+                      void (*complain_of)(TextView key, TextView value, OptionError error)) {
   if (&carrel_options != nullptr && carrel_options != nullptr) {
-    parse_options(options, carrel_options, complain);
+    parse_options(options, carrel_options, complain_of);
   }
   char text[1024];
   const std::size_t size = ProcessOs::environment(kOptionsName, text, sizeof text);
-  parse_options(options, TextView(text, size), complain);
+  parse_options(options, TextView(text, size), complain_of);
 }
+
+// Weak: a program that takes nothing but carrel's own functions gets no malloc for it.
+void* malloc_in_force(std::size_t size) __attribute__((weakref("malloc")));
+void free_in_force(void* block) __attribute__((weakref("free")));
+
+/// Before the options are read for good.
+bool control_is_wanted() {
+  Options options;
+  read_all_options(options, [](TextView, TextView, OptionError) {});
+  return options.control != 0;
+}
+
+}  // namespace
+
+void ProcessTls::read_options(Options& options) { read_all_options(options, complain); }
 
 void ProcessTls::purger_entry() { process_heap.run_purger(); }
 
@@ -140,6 +163,13 @@ namespace {
 // Not before: starting calls the dynamic loader, whose own allocations come first of all. A heap
 // that serves nobody, as where another library is preloaded, is left alone.
 [[gnu::constructor]] void look_at_options_at_start() {
+  // The thread that control=1 asks for is started here rather than in the first call of malloc:
+  // this is the first call, if malloc is carrel's.
+  if (!process_heap.ready() && control_is_wanted()) {
+    void* (*allocate)(std::size_t) = &malloc_in_force;
+    CARREL_OPAQUE(allocate);
+    if (allocate != nullptr) free_in_force(allocate(1));
+  }
   constructed = true;
   if (process_heap.ready()) start_by_options(process_heap.options());
 }

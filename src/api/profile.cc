@@ -5,6 +5,7 @@
 #include <carrel/carrel.h>
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 
 #include "api/instance.h"
 #include "api/own_code.h"
@@ -103,6 +104,9 @@ FileName default_name() {
   return name;
 }
 
+/// The file that was last begun under such a name; guarded by the table's lock.
+constinit FileName last_file;
+
 long write_and_close_locked(ProcessProfiler& from, long file) {
   if (file < 0) return file;
   const long error = write_locked(from, file);
@@ -119,6 +123,7 @@ long write_new_file_locked(ProcessProfiler& from, FileName& name) {
     name = default_name();
     file = ProcessOs::create_file(name.data(), true);
   }
+  if (file >= 0) last_file = name;
   return write_and_close_locked(from, file);
 }
 
@@ -228,6 +233,17 @@ void read_profile(ProfileNumbers& numbers) {
   numbers.stacks = totals.stacks;
   numbers.live_bytes = totals.live.whole_bytes();
   numbers.peak_bytes = totals.peak.whole_bytes();
+}
+
+bool last_profile_file(char* buffer, std::size_t capacity) {
+  if (capacity == 0) return false;
+  buffer[0] = '\0';
+  ProcessProfiler* from = profiler();
+  if (from == nullptr) return true;
+  LockGuard guard(from->table());
+  if (last_file.size() + 1 > capacity) return false;
+  memcpy(buffer, last_file.data(), last_file.size() + 1);
+  return true;
 }
 
 void start_profile_by_option(const Options& options) {

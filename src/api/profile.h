@@ -31,6 +31,10 @@ Profiler<ProcessHeap::Os>* make_profiler();
 
 void read_profile(ProfileNumbers& numbers);
 
+/// The file that a profile was last written to under a name of carrel's own, terminated; empty if
+/// there is none. False, with an empty text, if it does not fit.
+bool last_profile_file(char* buffer, std::size_t capacity);
+
 /// What the options profile=1 and profile_at_exit=1 ask for, at the start and at the exit of the
 /// program.
 void start_profile_by_option(const Options& options);

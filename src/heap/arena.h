@@ -12,6 +12,7 @@
 #pragma once
 
 #include "base/intrusive_list.h"
+#include "base/poison.h"
 #include "heap/purger.h"
 #include "slab/slab_bin.h"
 
@@ -164,6 +165,7 @@ class Arena {
       LockGuard guard(lock_);
       block = in_use_ ? take(id) : nullptr;
     }
+    if (block != nullptr) unpoison(block, kClasses[id].slot_bytes);
     if (zero && block != nullptr) memset(block, 0, kClasses[id].slot_bytes);
     return block;
   }

@@ -23,6 +23,7 @@
 // turned into errno in api/.
 #pragma once
 
+#include "base/poison.h"
 #include "cache/thread_registry.h"
 #include "config/config.h"
 #include "heap/guarded_large.h"
@@ -134,6 +135,16 @@ class Heap {
   template <void* (*slow)(std::size_t)>
   CARREL_INLINE void* malloc(std::size_t size) {
     if constexpr (kHard.check_frees) return guarded_malloc<slow>(size);
+    if constexpr (kPoisons) {
+      void* block = cached_or_slow<slow>(size);
+      if (block != nullptr) unpoison(block, usable_size(block));
+      return block;
+    }
+    return cached_or_slow<slow>(size);
+  }
+
+  template <void* (*slow)(std::size_t)>
+  CARREL_INLINE void* cached_or_slow(std::size_t size) {
     std::size_t step = (size - 1) / kSlotAlignment;  // huge for size 0
     CARREL_OPAQUE(step);                             // or it is compared before it is divided
     if (CARREL_LIKELY(step < BinOffsets::kCount)) {
@@ -154,6 +165,7 @@ class Heap {
   /// Gives a block back; null is ignored; anything else that is no block is reported.
   CARREL_INLINE void free(void* block) {
     if constexpr (kHard.check_frees) return guarded_free(block);
+    if constexpr (kPoisons) poison_freed(block);
     const std::size_t index = map_.index_of(block);
     if (CARREL_LIKELY(index < map_.granule_count())) {
       CacheBin& bin = Tls::cache()->bin_for(map_.class_at(index));
@@ -419,6 +431,16 @@ class Heap {
   }
   CARREL_COLD void relieve(ThreadCache& cache);
   void apply_limits();
+
+  /// Before a free, which reports what is no block.
+  void poison_freed(const void* block) {
+    const std::uint8_t id = plain_class(map_.class_of(block));
+    if (id - 1u < kClassCount) return poison(block, kClasses[id].slot_bytes);
+    const Span* span = id == kLargeBlock || id == kSampledBlock ? map_.span_of(block) : nullptr;
+    if (span == nullptr) return;
+    if (id == kSampledBlock) return poison(block, kClasses[span->size_class].slot_bytes);
+    if (span->state == SpanState::kLarge) poison(block, span->large_bytes);
+  }
 
   // Budgets, in heap/budgets.h.
   CARREL_COLD bool put_stand_in(ThreadCache& cache);

@@ -9,6 +9,7 @@
 // A hardened build has large objects of its own, in heap/guarded_large.h.
 #pragma once
 
+#include "base/poison.h"
 #include "base/report.h"
 #include "heap/span_cache.h"
 
@@ -73,6 +74,7 @@ class LargeObjects : public LargeBlocks<Os> {
     span->large_bytes = bytes;
     cache.kept.count(1, bytes);
     char* block = map_.address(span->first);
+    unpoison(block, bytes);
     if (zero || hardening_of<Os>().zero_freed) memset(block, 0, bytes);
     return block;
   }
@@ -135,6 +137,7 @@ class LargeObjects : public LargeBlocks<Os> {
     if (count < span->count && !pool_.shrink_in_place(span, count)) return false;
     bytes_.fetch_add(bytes - span->large_bytes, std::memory_order_relaxed);
     span->large_bytes = bytes;
+    unpoison(block, bytes);
     return true;
   }
 

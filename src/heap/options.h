@@ -29,6 +29,7 @@ struct Options {
   std::uint32_t guard_sample = 0;
   std::uint32_t explain_faults = 1;
   std::uint32_t report_stacks = 0;
+  std::uint32_t control = 0;
   std::uint32_t stats_at_exit = 0;
   std::uint32_t verbose = 0;
 };
@@ -87,6 +88,9 @@ inline constexpr OptionSpec kOptionTable[] = {
      "where the stacks of an error report go, beside its line; file: CARREL_REPORT_PREFIX "
      "(carrel), the process number, .report",
      kReportStacksWords},
+    {"control", &Options::control, 0, 1, false,
+     "1: a thread of carrel's lets carrel ctl PID, by the same user or root, read, set and run "
+     "controls, heap profiles among them"},
     {"stats_at_exit", &Options::stats_at_exit, 0, 1, true,
      "1: print malloc_stats() when the program exits"},
     {"verbose", &Options::verbose, 0, 1, false,

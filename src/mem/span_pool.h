@@ -13,6 +13,7 @@
 // memory from the heap's: mem/lending.h has that part, and is what others include.
 #pragma once
 
+#include "base/poison.h"
 #include "base/probe.h"
 #include "base/report.h"
 #include "mem/backing.h"
@@ -133,6 +134,7 @@ class SpanPool {
     free_granules_.fetch_sub(extra, std::memory_order_relaxed);
     touched_granules_.fetch_sub(after->touched_count, std::memory_order_relaxed);
     span->count = new_count;
+    unpoison(map_.address(span->first), bytes(span));
     retire(after);
     set_ends(span);
     return true;
@@ -391,6 +393,7 @@ class SpanPool {
     events_.allocated += state == SpanState::kPurging ? 0 : 1;
     span->state = state;
     span->moved_pages = false;
+    unpoison(map_.address(span->first), bytes(span));
     set_ends(span);
   }
 

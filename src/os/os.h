@@ -168,4 +168,40 @@ concept BackingOs = requires(void* p, std::size_t n, int file, std::uint64_t u, 
   { Os::huge_page_bytes(ours) } -> std::same_as<std::size_t>;
 };
 
+// What being asked from outside needs beside that (the option control). Files are numbers; negative
+// results are error numbers. src/api alone calls any of this.
+//
+//   start_full_thread(entry)
+//                           A thread like the program's own, every signal blocked, nobody's to
+//                           join. May allocate, takes locks of the C library: not from malloc or
+//                           free.
+//   listen_at(name)         Begins to listen there, for peers of this machine.
+//   accept_peer(listener, send_timeout_ms)
+//                           The next peer; never waits. send() to it waits so long at most.
+//   is_own_user_or_root(peer)
+//                           Whether who connected is root, or this process's user.
+//   wait_for_input(files, ready, count, timeout_ms)
+//                           Returns when one of up to kMostWaitedFor files has something to read,
+//                           or has ended. Negative numbers never do. kNoTimeout: however long it
+//                           takes.
+//   receive(peer, buffer, capacity)
+//                           One message's size, even if no more than capacity bytes of it fit; 0:
+//                           the peer is gone. Never waits.
+//   send(peer, text, size)  One message. False: the peer is gone or does not read. No signal.
+//   hang_up(peer)           Closes it, for the peer too.
+//   socket_identity(file)   What no other socket has while this one is open; 0: none.
+template <class Os>
+concept ListeningOs = requires(long file, char* buffer, const char* text, std::size_t n,
+                               std::uint32_t u, const long* files, bool* ready, void (*entry)()) {
+  { Os::start_full_thread(entry) } -> std::same_as<bool>;
+  { Os::listen_at(text) } -> std::same_as<long>;
+  { Os::accept_peer(file, u) } -> std::same_as<long>;
+  { Os::is_own_user_or_root(file) } -> std::same_as<bool>;
+  { Os::wait_for_input(files, ready, n, u) } -> std::same_as<void>;
+  { Os::receive(file, buffer, n) } -> std::same_as<long>;
+  { Os::send(file, text, n) } -> std::same_as<bool>;
+  { Os::hang_up(file) } -> std::same_as<void>;
+  { Os::socket_identity(file) } -> std::same_as<std::uint64_t>;
+};
+
 }  // namespace carrel::core

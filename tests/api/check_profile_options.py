@@ -170,4 +170,5 @@ def main() -> None:
             fail(f"files that nobody asked for: {left}")
 
 
-main()
+if __name__ == "__main__":
+    main()

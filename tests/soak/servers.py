@@ -12,7 +12,6 @@ import json
 import os
 import pwd
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -199,8 +198,13 @@ class Postgres(Load):
             try:
                 yield self
             finally:
-                self.old.send_signal(signal.SIGINT)
-                self.old.wait(MOST_SECONDS)
+                # SIGINT is ignored in what was started in the background.
+                self.old.terminate()
+                try:
+                    self.old.wait(MOST_SECONDS)
+                except subprocess.TimeoutExpired:
+                    self.old.kill()
+                    self.old.wait()
 
     def helpers(self) -> list[int]:
         return [self.old.pid]

@@ -18,6 +18,7 @@ import json
 import os
 import random
 import resource
+import subprocess
 import sys
 import threading
 import time
@@ -175,7 +176,7 @@ def soak(options: argparse.Namespace, app: App, loads: list[Load]) -> tuple[dict
                 interrupted = True
             finally:
                 sampler.stop()
-    except (Failure, OSError) as error:
+    except (Failure, OSError, subprocess.SubprocessError) as error:
         failure = str(error)
     found: dict[str, Verdict] = {}
     try:

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/bits.h"
+#include "base/poison.h"
 #include "os/fake/ledger.h"
 
 namespace carrel::core {
@@ -210,6 +211,7 @@ bool FakeOs::commit(void* p, std::size_t bytes) {
       !within(state.ledger.usable_bytes(), bytes - usable, settings.commit_budget_bytes);
   if (refused(over_budget || settings.refuse_commit)) return false;
   if (::mprotect(p, bytes, PROT_READ | PROT_WRITE) != 0) return false;
+  unpoison(p, bytes);  // an earlier test's blocks may have lain there
   state.ledger.set(address_of(p), bytes, PageState::kUsable);
   return true;
 }
@@ -235,7 +237,9 @@ void* FakeOs::map(void* hint, std::size_t bytes) {
     }
   }
   if (p == nullptr) p = real_map_aligned(bytes, settings.page_bytes, PROT_READ | PROT_WRITE);
-  if (p != nullptr) state.ledger.set(address_of(p), bytes, PageState::kUsable);
+  if (p == nullptr) return nullptr;
+  unpoison(p, bytes);
+  state.ledger.set(address_of(p), bytes, PageState::kUsable);
   return p;
 }
 

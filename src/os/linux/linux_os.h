@@ -72,6 +72,20 @@ struct LinuxOs {
   static bool look_at_file(int file, std::uint64_t& bytes, std::uint64_t& page_bytes);
   static std::size_t huge_page_bytes(bool (*ours)(std::uintptr_t address));
 
+  // For being asked from outside: the fourth part of the contract.
+  static constexpr std::uint32_t kNoTimeout = ~std::uint32_t{0};
+  static constexpr std::size_t kMostWaitedFor = 16;
+  static bool start_full_thread(void (*entry)());
+  static long listen_at(const char* name);
+  static long accept_peer(long listener, std::uint32_t send_timeout_ms);
+  static bool is_own_user_or_root(long peer);
+  static void wait_for_input(const long* files, bool* ready, std::size_t count,
+                             std::uint32_t timeout_ms);
+  static long receive(long peer, char* buffer, std::size_t capacity);
+  static bool send(long peer, const char* text, std::size_t size);
+  static void hang_up(long peer);
+  static std::uint64_t socket_identity(long file);
+
   static void wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
                    std::uint32_t timeout_ms);
   static void wake(std::atomic<std::uint32_t>& word, std::uint32_t count);
@@ -86,6 +100,7 @@ struct LinuxOs {
   static void write_stderr(const char* text, std::size_t size);
   [[noreturn]] static void abort();
 };
-static_assert(OsLayer<LinuxOs> && ProfilingOs<LinuxOs> && BackingOs<LinuxOs>);
+static_assert(OsLayer<LinuxOs> && ProfilingOs<LinuxOs> && BackingOs<LinuxOs> &&
+              ListeningOs<LinuxOs>);
 
 }  // namespace carrel::core
