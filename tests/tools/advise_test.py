@@ -318,8 +318,9 @@ class Tools(unittest.TestCase):
         self.assertGreater(page.stat().st_size, 100_000)
 
     def test_a_program_that_fails_alike_everywhere_is_told(self) -> None:
-        done = subprocess.run([carrel, "compare", "--alloc", "glibc", "--runs", "2", "--", "/bin/sh",
-                               "-c", "exit 3"], capture_output=True, text=True, check=False)
+        done = subprocess.run([carrel, "compare", "--alloc", "glibc", "--runs", "2", "--",
+                               "/bin/sh", "-c", "exit 3"], capture_output=True, text=True,
+                              check=False)
         self.assertEqual(done.returncode, 0, done)
         self.assertIn("exited with status 3 in every run", done.stderr)
 
