@@ -291,6 +291,39 @@ class Tools(unittest.TestCase):
                     "kill -SEGV $$", expected=(1,))
         self.assertIn("signal 11", error)
 
+    def test_a_program_that_crashes_is_profiled_up_to_there(self) -> None:
+        folder = self.folder / "crashed"
+        out = run("profile", "-o", str(folder), "--", "/bin/sh", "-c", "kill -SEGV $$")
+        self.assertIn("signal 11", out)
+        document = json.loads((folder / "profile.json").read_text())
+        self.assertIn("signal 11", document["program"]["failed"])
+        self.assertNotIn("cpu", document)
+        self.assertGreater(document["totals"]["allocations"], 0)
+
+    def test_every_process_is_profiled_when_asked_for(self) -> None:
+        folder = self.folder / "processes"
+        out = run("profile", "--once", "--follow-fork", "-o", str(folder), "--", "/bin/sh", "-c",
+                  f"{self.program('counted')}; {self.program('idle')}; true")
+        names = {}
+        for document in folder.glob("process-*/profile.json"):
+            program = json.loads(document.read_text())["program"]
+            names[Path(program["command"][0]).name] = document
+            self.assertIn(str(document), out)
+            self.assertEqual(len(list(document.parent.glob("*.crl"))), 1)
+        main = json.loads((folder / "profile.json").read_text())
+        self.assertEqual(Path(main["program"]["command"][0]).name, "counted")
+        self.assertIn("sh", names)
+        page = folder / "page.html"
+        run("report", str(names["sh"].parent), "-o", str(page))
+        self.assertGreater(page.stat().st_size, 100_000)
+
+    def test_a_program_that_fails_alike_everywhere_is_told(self) -> None:
+        done = subprocess.run([carrel, "compare", "--alloc", "glibc", "--runs", "2", "--",
+                               "/bin/sh", "-c", "exit 3"], capture_output=True, text=True,
+                              check=False)
+        self.assertEqual(done.returncode, 0, done)
+        self.assertIn("exited with status 3 in every run", done.stderr)
+
     def test_a_static_program_is_refused_with_the_reason(self) -> None:
         static = self.compile("static", "int main(void) { return 0; }", "-static")
         error = run("advise", "--", static, expected=(1,))

@@ -20,6 +20,13 @@ from pathlib import Path
 
 CARREL = ""
 COUNTED = ""
+# A program that defines malloc for all of its process.
+OWN = """#include <stddef.h>
+static char heap[1 << 20]; static size_t used;
+void* malloc(size_t n) { used += n + 15 & -16; return heap + used - n; }
+void free(void* p) { (void)p; }
+int main(void) { return 0; }
+"""
 # What decides alone which allocator a program gets; the tests set it themselves.
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
 
@@ -193,6 +200,26 @@ def test_full_disk(folder: Path) -> None:
     require("--max-disk" in note, note)
 
 
+def test_full_temporary_folder(folder: Path) -> None:
+    """What cannot be written beside the trace is an error of one line, not a signal."""
+    trace, small = folder / "t.crl", folder / "small"
+    carrel("record", "-o", str(trace), "--", COUNTED, "2", "1000", status=17)
+    small.mkdir()
+    # A file system of its own, in a name space of its own; where that is not allowed, the sentence
+    # for it cannot be seen.
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    mount = f"mount -t tmpfs -o size=16k none {small}"
+    if subprocess.run([*alone, mount], capture_output=True, check=False).returncode != 0:
+        print("skipped: no file system may be mounted here")
+        return
+    for words in (f"replay --runs 1 {trace}", f"profile -o {folder}/p -- {COUNTED} 1 10"):
+        done = subprocess.run([*alone, f"{mount} && head -c 20000 /dev/zero > {small}/filled; "
+                               f"TMPDIR={small} exec {CARREL} {words}"], capture_output=True,
+                              text=True, check=False, env=ENVIRONMENT, timeout=100)
+        require("set TMPDIR to" in done.stderr, done)
+        require(done.returncode in (0, 1), done)
+
+
 def test_interrupted_program(folder: Path) -> None:
     """Ctrl-C that ends the recorded program does not cut the analysis short."""
     with subprocess.Popen([CARREL, "profile", "--once", "-o", str(folder), "--", COUNTED, "8",
@@ -218,6 +245,8 @@ def test_messages(folder: Path) -> None:
                         (["record", "--max-disk", "much", "--", "true"], "is no size"),
                         (["advise", "--goal", "tail", str(trace)], "--goal tail needs real runs"),
                         (["trace", "trim", str(trace), "-o", "x", "--from", "-1"], "--from"),
+                        (["replay", "--touch", "all", str(trace)], "not in {none,page,full}"),
+                        (["record", "--nosuch", "--", "true"], "not expected: --nosuch;"),
                         (["export", str(trace), "--pprof", "--measure", "bytes"], "--folded")):
         said = carrel(*words, status=2)
         require(part in said.stderr and said.stderr.count("\n") == 1, said.stderr)
@@ -240,6 +269,27 @@ def test_fork_and_exec(folder: Path) -> None:
     # A program that becomes another one: the trace is the other one's.
     carrel("record", "-o", str(trace), "--", "sh", "-c", f"exec {COUNTED} 1 50", status=17)
     check_counts(trace, 1, 50)
+    # Followed, what it was before has a trace too, whose name is told; and a profile is about the
+    # busier one of the two.
+    said = carrel("record", "--follow-fork", "--json", "-o", str(trace), "--", COUNTED, "1", "50",
+                  "exec", "true").stdout
+    out = json.loads(said[said.index("\n") + 1:])  # the program's own line is the first
+    files = {Path(process["file"]): process["events"] for process in out["processes"]}
+    require(len(files) == 2 and all(file.is_file() for file in files), out)
+    check_counts(max(files, key=lambda file: files[file]), 1, 50)
+    profile = folder / "profile"
+    carrel("profile", "--once", "-o", str(profile), "--", COUNTED, "1", "50", "exec", "true")
+    check_counts(profile / "trace.crl", 1, 50)
+    # A program whose own malloc comes first is named, not shown as one that hardly allocates. Of
+    # this one calloc is seen, which it does not define.
+    source, own = folder / "own.c", folder / "own"
+    source.write_text("#include <stdlib.h>\n#include <unistd.h>\n" + OWN.replace(
+        "return 0", "void* volatile block = calloc(1, 9); sleep(1); return block == 0"),
+                      encoding="ascii")
+    subprocess.run(["cc", "-rdynamic", "-fno-builtin", "-w", "-o", str(own), str(source)],
+                   check=True)
+    said = carrel("record", "--follow-fork", "-o", str(trace), "--", "sh", "-c", f"{own}; true")
+    require("(own) exports malloc itself" in said.stderr, said.stderr)
 
 
 def test_trim_and_anonymize(folder: Path) -> None:
@@ -278,11 +328,19 @@ def test_replay(folder: Path) -> None:
 
 
 def test_run(folder: Path) -> None:
-    del folder
     require(carrel("run", "--alloc", "carrel", "--", "sh", "-c", "exit 7", status=7) is not None,
             "run")
     said = carrel("run", "--alloc", "carrel", "--", "sh", "-c", "echo $LD_PRELOAD").stdout
     require(said.strip().endswith("libcarrel.so"), said)
+    # Another program in the same process must take it too: one with a malloc of its own does not.
+    source, own = folder / "own.c", folder / "own"
+    source.write_text(OWN, encoding="ascii")
+    subprocess.run(["cc", "-rdynamic", "-fno-builtin", "-w", "-o", str(own), str(source)],
+                   check=True)
+    said = carrel("run", "--", "sh", "-c", f"exec {own}", status=125)
+    require("malloc comes from" in said.stderr and f"-- {own.resolve()} says why" in said.stderr,
+            said.stderr)
+    carrel("run", "--", "sh", "-c", f"{own}; exit 4", status=4)  # a child is its own affair
     require("no allocator 'nosuch'" in carrel("run", "--alloc", "nosuch", "--", "true",
                                               status=1).stderr, "unknown allocator")
     require("no program" in carrel("run", "--", "no-such-program", status=1).stderr, "program")
@@ -298,14 +356,16 @@ def test_inert_preload(folder: Path) -> None:
     require("malloc comes from" in said.stderr, said.stderr)
     said = carrel("doctor", "--alloc", f"inert={library}", "--", "true", status=1)
     require("inert preload" in said.stdout, said.stdout)
+    out = json.loads(carrel("compare", "--json", "--runs", "2", "--alloc",
+                            f"glibc,carrel,inert={library}", "--", "true").stdout)
+    glibc, taken, inert = out["allocators"]
+    require("failed" not in glibc and "failed" not in taken, out)
+    require("did not take: malloc comes from" in inert["failed"], inert)
 
 
 def test_doctor(folder: Path) -> None:
     source = folder / "own.c"
-    source.write_text("#include <stddef.h>\nstatic char heap[1 << 20]; static size_t used;\n"
-                      "void* malloc(size_t n) { used += n + 15 & -16; return heap + used - n; }\n"
-                      "void free(void* p) { (void)p; }\nint main(void) { return 0; }\n",
-                      encoding="ascii")
+    source.write_text(OWN, encoding="ascii")
     own = folder / "own"
     subprocess.run(["cc", "-rdynamic", "-fno-builtin", "-w", "-o", str(own), str(source)],
                    check=True)
@@ -323,6 +383,20 @@ def test_doctor(folder: Path) -> None:
         answer = json.loads(carrel("doctor", "--json", str(process.pid)).stdout)
         process.kill()
     require(answer["allocator"] == "glibc", answer)
+
+
+def test_fixed_address(folder: Path) -> None:
+    """An executable at a fixed address that takes malloc's address has a stub by that name, which
+    does not serve malloc."""
+    source, program = folder / "fixed.c", folder / "fixed"
+    source.write_text("#include <stdlib.h>\nint main(void) {\n"
+                      "void* (*volatile take)(size_t) = malloc; free(take(10)); return 9; }\n",
+                      encoding="ascii")
+    subprocess.run(["cc", "-no-pie", "-fno-pie", "-o", str(program), str(source)], check=True)
+    carrel("run", "--alloc", "carrel", "--", str(program), status=9)
+    answer = json.loads(carrel("doctor", "--json", "--alloc", "carrel", "--", str(program)).stdout)
+    require(answer["served"] and answer["allocator"] == "carrel", answer)
+    require(Path(answer["bindings"]["malloc"]).name.startswith("libcarrel.so"), answer)
 
 
 def main() -> int:

@@ -188,6 +188,10 @@ class ReportPage(unittest.TestCase):
                                f" < {width}")
                 self.assertLessEqual(
                     self.page.run("document.documentElement.scrollWidth"), width)
+                # What the parts of resident memory are stands within the window, not beyond it.
+                self.assertLessEqual(self.page.run(
+                    "Math.max(...[...document.querySelectorAll('#resident td.basis')]"
+                    ".map(cell => cell.getBoundingClientRect().right))"), width)
                 papers.add(self.page.run("getComputedStyle(document.body).backgroundColor"))
                 if keep:
                     self.page.screenshot(keep / f"{width}-{theme}.png")

@@ -32,6 +32,14 @@ void check_command(int argc, char** argv) {
   throw UsageError("there is no command '{}'; the commands: {}", word, names);
 }
 
+// What CLI11 says, without the "--" that it counts among the arguments it did not expect.
+std::string words_of(const CLI::ParseError& error) {
+  std::string words = error.what();
+  const std::size_t at = words.find(": -- ");
+  if (at != std::string::npos) words.erase(at + 1, 3);
+  return words;
+}
+
 // What was printed may still be in buffers; a full disk shows only when they are written.
 void flush_output() {
   std::cout.flush();
@@ -59,7 +67,7 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) {
-      throw UsageError("{}; --help after the command shows how", error.what());
+      throw UsageError("{}; --help after the command shows how", words_of(error));
     }
     app.exit(error);
     flush_output();

@@ -2,7 +2,7 @@
 // must say the same. Beside its own calls only the C and C++ runtimes' few remain, which use other
 // sizes.
 //
-//   counted THREADS ROUNDS [hang]      hang: after the work wait for a kill
+//   counted THREADS ROUNDS [hang | exec PROGRAM]   after the work wait for a kill, or become it
 #include <pthread.h>
 #include <unistd.h>
 
@@ -74,5 +74,6 @@ int main(int argc, char** argv) {
       threads, rounds, kMallocSize, kCallocSize, kReallocFrom, kReallocTo, kNewSize, kAlignedSize);
   if (write(1, line, static_cast<std::size_t>(length)) != length) return 2;
   if (argc > 3 && std::strcmp(argv[3], "hang") == 0) pause();
+  if (argc > 4 && std::strcmp(argv[3], "exec") == 0) execlp(argv[4], argv[4], nullptr);
   return 17;
 }

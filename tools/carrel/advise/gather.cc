@@ -68,6 +68,27 @@ std::filesystem::path keep_only(const RecordResult& result, const RecordedProces
   return error ? kept.file : name;
 }
 
+// Gives a process a folder beside the main one's files: process-PID, or process-PID.execN for what
+// it was before it became another program.
+OtherProcess keep_apart(const RecordedProcess& process, const std::filesystem::path& folder) {
+  const std::string stem = process.file.stem().string();
+  const std::size_t dot = stem.find('.');
+  const std::string name =
+      dot == std::string::npos ? std::to_string(process.pid) : stem.substr(dot + 1);
+  OtherProcess other{process.pid, process.events, folder / ("process-" + name)};
+  const std::filesystem::path trace = other.folder / process.file.filename();
+  std::error_code error;
+  std::filesystem::create_directories(other.folder, error);
+  if (!error) std::filesystem::rename(process.file, trace, error);
+  if (error) {
+    throw UserError("cannot write {}: {}; choose another folder with -o", trace.string(),
+                    error.message());
+  }
+  TraceReader reader(trace);
+  write_document(analyse(reader, trace), other.folder / kDocumentFile);
+  return other;
+}
+
 std::string count(double value) { return fmt::format("{:.0f}", value); }
 
 }  // namespace
@@ -99,13 +120,25 @@ Gathered gather(const GatherOptions& options) {
   const auto busiest = std::max_element(
       result.processes.begin(), result.processes.end(),
       [](const RecordedProcess& a, const RecordedProcess& b) { return a.events < b.events; });
-  if (result.processes.size() > 1 && options.say) {
-    options.say(fmt::format("{} processes were recorded; analysed: process {}, with most events",
-                            result.processes.size(), busiest->pid));
+  std::vector<OtherProcess> others;
+  if (options.every_process) {
+    for (const RecordedProcess& process : result.processes) {
+      if (process.file == busiest->file || process.events == 0) continue;
+      others.push_back(keep_apart(process, options.folder));
+    }
+    std::sort(others.begin(), others.end(),
+              [](const OtherProcess& a, const OtherProcess& b) { return a.events > b.events; });
   }
   const std::filesystem::path trace = keep_only(result, *busiest, record_options.output);
   TraceReader reader(trace);
-  Gathered gathered{analyse(reader, trace), trace};
+  Gathered gathered{analyse(reader, trace), trace, std::move(others)};
+  if (result.processes.size() > 1 && options.say) {
+    const std::vector<std::string>& words = reader.info().command;
+    options.say(fmt::format("{} processes were recorded; {}: process {} ({}), with most events",
+                            result.processes.size(),
+                            options.every_process ? "the main analysis" : "analysed", busiest->pid,
+                            words.empty() ? "?" : words.front()));
+  }
   note_ending(gathered.document["program"], result.exit_code, result.exit_signal);
   return gathered;
 }
@@ -128,6 +161,8 @@ std::string overview(const Json& document) {
     out += fmt::format("  {:<26}{}\n", label, value);
   };
   row("allocator", document.at("provenance").at("allocator").value("name", "?"));
+  const std::string failed = document.at("program").value("failed", "");
+  if (!failed.empty()) row("the program", failed);
   if (document.contains("cpu")) {
     const Json& share = document.at("cpu").at("in_allocator");
     row("CPU in the allocator",

@@ -71,9 +71,12 @@ Ceiling settle(const gauge::Counters& counters, double cpu_s, int runs) {
 
 GaugeFile::GaugeFile() {
   const int file = open(file_.path().c_str(), O_RDWR | O_CLOEXEC);
-  if (file < 0 || ftruncate(file, sizeof(gauge::Counters)) != 0) {
+  // Allocated, not only sized: a full disk is to be an error here, not a signal at some store.
+  const int refused = file < 0 ? errno : posix_fallocate(file, 0, sizeof(gauge::Counters));
+  if (refused != 0) {
+    if (file >= 0) close(file);
     throw UserError("cannot size {}: {}; set TMPDIR to a folder with room", file_.path().string(),
-                    std::strerror(errno));
+                    std::strerror(refused));
   }
   void* place = mmap(nullptr, sizeof(gauge::Counters), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   close(file);

@@ -36,6 +36,13 @@ int run(const Options& options) {
       options.allocators.empty() ? find_allocators() : parse_allocators(options.allocators);
   const TrialResults results = run_trials(trials);
   if (results.runs == 0) throw UserError("interrupted before the first round was complete");
+  if (results.exit_status != 0) {
+    fmt::print(
+        stderr,
+        "carrel: the program exited with status {} in every run; --show-output shows whether "
+        "it did what you meant\n",
+        results.exit_status);
+  }
   if (options.json) {
     fmt::print("{}\n", results.json().dump(1));
     return kExitOk;

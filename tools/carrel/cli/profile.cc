@@ -24,6 +24,7 @@ struct Options {
   std::string stack_interval = "32K";
   std::vector<std::string>* command = nullptr;
   bool once = false;
+  bool follow_fork = false;
   bool json = false;
 };
 
@@ -39,6 +40,7 @@ int run(const Options& options) {
   gather_options.folder = folder.path();
   gather_options.max_disk = parse_bytes(options.max_disk);
   gather_options.stack_interval = parse_bytes(options.stack_interval);
+  gather_options.every_process = options.follow_fork;
   gather_options.say = say;
   std::optional<Ceiling> ceiling;
   if (!options.once) {
@@ -46,9 +48,16 @@ int run(const Options& options) {
     RunOptions run_options;
     run_options.command = *options.command;
     run_options.quiet = true;
-    ceiling = measure_ceiling(gather_options.allocator, run_options, 1);
+    try {
+      ceiling = measure_ceiling(gather_options.allocator, run_options, 1);
+    } catch (const UserError& error) {
+      // A program that crashes is still worth recording: up to there.
+      say(fmt::format("no share of CPU time: {}", error.what()));
+    }
   }
-  if (interrupted()) throw UserError("interrupted before anything was recorded");
+  if (interrupted()) {
+    throw UserError("interrupted before anything was recorded; --once records the first run");
+  }
   Gathered gathered = gather(gather_options);
   if (ceiling) {
     add_ceiling(gathered.document, *ceiling,
@@ -61,6 +70,10 @@ int run(const Options& options) {
   } else {
     fmt::print("{}{}: carrel report {} -o report.html draws it\n", overview(gathered.document),
                file.string(), options.folder);
+    for (const OtherProcess& other : gathered.others) {
+      fmt::print("{}: process {}, {} events\n", (other.folder / kDocumentFile).string(), other.pid,
+                 other.events);
+    }
   }
   return kExitOk;
 }
@@ -78,6 +91,8 @@ RunFunction setup(CLI::App& command) {
                   "bytes between stacks of a thread; 0: every allocation")
       ->capture_default_str();
   command.add_flag("--once", options->once, "run the program only once: no share of CPU time");
+  command.add_flag("--follow-fork", options->follow_fork,
+                   "analyse every process, not only the one with most events");
   command.add_flag("--json", options->json, "print the analysis document");
   options->command = &program_argument(command);
   return [options] { return run(*options); };

@@ -17,8 +17,7 @@ struct Options {
   std::string trace;
   std::string allocators = "glibc,carrel";
   int runs = 5;
-  plan::Touch touch = plan::Touch::kPage;
-  bool real_pace = false;
+  std::string touch = "page";
   std::string pace = "max";
   bool json = false;
 };
@@ -86,11 +85,13 @@ void print(const ReplayResults& results) {
 }
 
 int run(const Options& options) {
+  static const std::map<std::string, plan::Touch> kTouches = {
+      {"none", plan::Touch::kNone}, {"page", plan::Touch::kPage}, {"full", plan::Touch::kFull}};
   ReplayOptions replay_options;
   replay_options.trace = options.trace;
   replay_options.allocators = parse_allocators(options.allocators);
   replay_options.runs = options.runs;
-  replay_options.plan.touch = options.touch;
+  replay_options.plan.touch = kTouches.at(options.touch);
   replay_options.plan.real_pace = options.pace == "real";
   const ReplayResults results = replay(replay_options);
   if (options.json) {
@@ -102,8 +103,6 @@ int run(const Options& options) {
 }
 
 RunFunction setup(CLI::App& command) {
-  static const std::map<std::string, plan::Touch> kTouches = {
-      {"none", plan::Touch::kNone}, {"page", plan::Touch::kPage}, {"full", plan::Touch::kFull}};
   auto options = std::make_shared<Options>();
   command.add_option("TRACE", options->trace, "the trace")->required();
   command.add_option("--alloc", options->allocators, "allocators, the first is the baseline")
@@ -114,8 +113,8 @@ RunFunction setup(CLI::App& command) {
   command
       .add_option("--touch", options->touch,
                   "what is written to: none, a byte of every page (page), every byte (full)")
-      ->transform(CLI::CheckedTransformer(kTouches))
-      ->default_str("page");
+      ->capture_default_str()
+      ->check(CLI::IsMember({"none", "page", "full"}));
   command.add_option("--pace", options->pace, "max, or real: at the recorded times")
       ->capture_default_str()
       ->check(CLI::IsMember({"max", "real"}));

@@ -22,14 +22,17 @@ std::string aligned(const std::vector<std::vector<std::string>>& rows, std::size
   std::vector<std::size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+    // What ends a row early, such as a failure in words, may run over the columns behind it.
+    const bool early = !row.empty() && row.size() < rows.front().size();
+    const std::size_t cells = row.size() - (early ? 1 : 0);
+    for (std::size_t i = 0; i < cells; ++i) widths[i] = std::max(widths[i], row[i].size());
   }
   std::string out;
   for (const auto& row : rows) {
     std::string line;
     for (std::size_t i = 0; i < row.size(); ++i) {
       if (i > 0) line += "  ";
-      const std::size_t pad = widths[i] - row[i].size();
+      const std::size_t pad = widths[i] - std::min(widths[i], row[i].size());
       if (i >= right) line += std::string(pad, ' ');
       line += row[i];
       if (i < right && i + 1 < row.size()) line += std::string(pad, ' ');
@@ -52,6 +55,7 @@ std::string metric_title(const std::string& metric) {
   if (metric == "cpu_s") return "CPU time";
   if (metric == "wall_s") return "wall time";
   if (metric == "peak_rss_bytes") return "peak RSS";
+  if (metric == "end_rss_bytes") return "RSS at the end";
   if (metric == "tail_ns") return "p99.9 latency";
   return metric;
 }

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "base/progress.h"
+#include "launch/proof.h"
 
 namespace carrel::tools {
 
@@ -22,6 +23,19 @@ void note(std::map<std::string, std::vector<double>>& values, const RunResult& r
   if (!options.run.metric_command.empty()) values[options.metric_name].push_back(run.metric);
   if (options.read) {
     for (const auto& [metric, value] : options.read()) values[metric].push_back(value);
+  }
+}
+
+// A library that is preloaded and does not serve would be measured under its name and be what the
+// program has already. Empty when it serves, or when the program cannot be asked.
+std::string why_not_taken(const std::vector<std::string>& command, const Allocator& allocator) {
+  if (allocator.is_system()) return {};
+  try {
+    const std::string file = ask_program(command, allocator).malloc();
+    if (file.empty() || is_of(allocator, file)) return {};
+    return "it did not take: malloc comes from " + file;
+  } catch (const UserError&) {
+    return {};  // the first run tells whether the program starts
   }
 }
 
@@ -78,11 +92,15 @@ nlohmann::ordered_json TrialResults::json() const {
 TrialResults run_trials(const TrialOptions& options) {
   TrialResults results;
   for (const Allocator& allocator : options.allocators) {
-    results.trials.push_back({allocator, describe(allocator), {}, {}});
+    results.trials.push_back(
+        {allocator, describe(allocator), {}, why_not_taken(options.run.command, allocator)});
+  }
+  if (const Trial& baseline = results.trials.front(); !baseline.failed.empty()) {
+    throw UserError("{}: {}; carrel doctor --alloc {} -- CMD says why", baseline.allocator.name,
+                    baseline.failed, baseline.allocator.name);
   }
   // The baseline's second run of each round: a trial of its own that nobody sees.
   Trial again{options.allocators.front(), {}, {}, {}};
-  int expected_status = 0;
   const std::size_t contestants = results.trials.size() + 1;
   Progress progress("comparing", static_cast<double>(contestants) * options.runs);
   double done = 0;
@@ -99,8 +117,8 @@ TrialResults run_trials(const TrialOptions& options) {
       const RunResult run = run_program(trial.allocator, run_options);
       if (interrupted()) break;
       const bool baseline = at == 0 || at == results.trials.size();
-      if (round == 0 && at == 0) expected_status = run.exit_code;
-      if (run.exit_code != expected_status || run.exit_signal != 0) {
+      if (round == 0 && at == 0) results.exit_status = run.exit_code;
+      if (run.exit_code != results.exit_status || run.exit_signal != 0) {
         if (baseline) {
           throw UserError("the program {} on {}; give a command that ends well on its own",
                           run.ending(), trial.allocator.name);

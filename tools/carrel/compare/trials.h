@@ -38,6 +38,7 @@ struct TrialResults {
   std::map<std::string, double> noise;  // metric to half width of the baseline's ratio to itself
   int runs = 0;                         // complete rounds
   bool stopped = false;                 // interrupted: fewer rounds than asked for
+  int exit_status = 0;                  // of the program, the same in all runs that count
 
   const Trial* find(const std::string& name) const;
   Interval value(const Trial& trial, const std::string& metric) const;
@@ -47,8 +48,9 @@ struct TrialResults {
 };
 
 // Runs everything. A run that ends otherwise than the baseline's first one is a failure of its
-// allocator. The baseline runs twice a round, the second time for the noise. Shows progress.
-// Throws UserError when the program cannot be started or fails on the baseline.
+// allocator; one that the program does not take, asked before the first run, gets none. The
+// baseline runs twice a round, the second time for the noise. Shows progress. Throws UserError when
+// the program cannot be started, fails on the baseline, or does not take it.
 TrialResults run_trials(const TrialOptions& options);
 
 }  // namespace carrel::tools

@@ -78,6 +78,7 @@ std::string amount(const std::string& unit, double value) {
 std::string change(double before, double after) {
   if (before == after) return "same";
   if (before <= 0) return "new";
+  if (after >= 10 * before) return fmt::format("x{:.3g}", after / before);
   return fmt::format("{:+.1f}%", (after / before - 1) * 100);
 }
 

@@ -27,6 +27,15 @@ std::vector<std::string> command_of(std::int64_t pid) {
   return words;
 }
 
+// Whether the executable's own malloc comes before anything preloaded.
+bool brings_malloc(std::int64_t pid) {
+  try {
+    return read_elf(fmt::format("/proc/{}/exe", pid)).exports("malloc");
+  } catch (const UserError&) {
+    return false;  // it has ended
+  }
+}
+
 fs::path name_with(const fs::path& output, const std::string& part) {
   fs::path path = output;
   return path.replace_filename(output.stem().string() + "." + part + output.extension().string());
@@ -58,9 +67,11 @@ void Session::open_trace(std::uint32_t index) {
           name_with(options_.output, fmt::format("{}.exec{}", other->pid, other->index));
       std::error_code error;
       fs::rename(other->writer->path(), aside, error);
+      if (!error) other->file = aside;
     } else {
       std::error_code error;
       fs::remove(other->writer->path(), error);  // the new program's trace takes its name
+      other->file.clear();
     }
   }
   LibraryInfo allocator;
@@ -91,6 +102,12 @@ void Session::open_trace(std::uint32_t index) {
       {"cpus", machine.cpus},
       {"cpu_model", machine.cpu_model}};
   process->writer = std::make_unique<TraceWriter>(path, info);
+  process->file = path;
+  if (options_.say && brings_malloc(process->pid)) {
+    options_.say(fmt::format(
+        "process {} ({}) exports malloc itself: what it allocates is not seen; see carrel doctor",
+        process->pid, fs::path(info.at("executable").get<std::string>()).filename().string()));
+  }
   sample_memory(*process);
   if (options_.stacks) read_modules(*process);
   processes_.push_back(std::move(process));
@@ -206,7 +223,7 @@ void Session::finish(RecordResult& result) {
     if (one.closed && !options_.follow_fork) continue;
     RecordedProcess said;
     said.pid = one.pid;
-    said.file = one.closed ? fs::path{} : one.writer->path();
+    said.file = one.file;
     said.events = one.writer->event_count();
     said.raw_bytes = one.writer->raw_event_bytes();
     said.file_bytes = one.writer->bytes();

@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/machine.h"
+#include "base/units.h"
 #include "launch/elf_file.h"
 
 namespace carrel::tools {
@@ -270,9 +271,8 @@ void Session::flush(Tracked& process, std::uint32_t thread, Stream& stream) {
   std::uint64_t total = 0;
   for (const auto& other : processes_) total += other->writer->bytes();
   if (total > options_.max_disk) {
-    stop(fmt::format("the limit of {:.1f} MiB (--max-disk) was reached after {:.1f} s",
-                     static_cast<double>(options_.max_disk) / 1048576,
-                     static_cast<double>(now_ns()) * 1e-9));
+    stop(fmt::format("the limit of {} (--max-disk) was reached after {:.1f} s",
+                     human_bytes(options_.max_disk), static_cast<double>(now_ns()) * 1e-9));
   }
 }
 

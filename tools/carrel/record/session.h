@@ -64,6 +64,7 @@ class Session {
     std::uint32_t index = 0;
     std::int64_t pid = 0;
     std::unique_ptr<TraceWriter> writer;
+    std::filesystem::path file;  // where its trace is by now; empty when it was given up
     std::unordered_map<std::uint32_t, std::unique_ptr<Stream>> streams;
     std::map<std::vector<std::uint64_t>, std::uint32_t> stack_numbers;
     std::vector<std::vector<std::uint64_t>> new_stacks;

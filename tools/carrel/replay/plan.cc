@@ -165,9 +165,11 @@ class Planner {
     const std::uint64_t slots_offset = align(ops_offset + facts_.ops * sizeof(PlanOp));
     const std::uint64_t total = align(slots_offset + (slots + order.size()) * 8);
     file_ = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (file_ < 0 || ftruncate(file_, static_cast<off_t>(total)) != 0) {
+    // Allocated, not only sized: a full disk is to be an error here, not a signal at some store.
+    const int refused = file_ < 0 ? errno : posix_fallocate(file_, 0, static_cast<off_t>(total));
+    if (refused != 0) {
       throw UserError("cannot make {}: {}; {} MiB are needed, set TMPDIR to where there is room",
-                      path.string(), std::strerror(errno), total >> 20);
+                      path.string(), std::strerror(refused), (total >> 20) + 1);
     }
     void* const memory = mmap(nullptr, total, PROT_READ | PROT_WRITE, MAP_SHARED, file_, 0);
     if (memory == MAP_FAILED) throw UserError("cannot map the plan: {}", std::strerror(errno));
