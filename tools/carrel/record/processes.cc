@@ -55,6 +55,8 @@ void Session::open_trace(std::uint32_t index) {
   for (const auto& other : processes_) {
     if (other->pid != process->pid || other->closed) continue;
     other->alive = false;
+    while (read_blocks()) {  // what it had said until then
+    }
     for (auto& [thread, stream] : other->streams) {
       flush(*other, thread, *stream);
     }

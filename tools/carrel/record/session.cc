@@ -162,6 +162,10 @@ void Session::discover() {
 
 bool Session::drain() {
   discover();
+  return read_blocks();
+}
+
+bool Session::read_blocks() {
   claimed_.clear();
   for (std::uint32_t group = 0; group * 64 < control_->block_count; ++group) {
     std::uint64_t bits = ~control_->free_blocks[group].load(std::memory_order_relaxed);

@@ -85,6 +85,7 @@ class Session {
   void write(Tracked& process, const std::function<void(TraceWriter&)>& what);
   void discover();
   void open_trace(std::uint32_t index);
+  bool read_blocks();  // of the processes that are known
   bool read_block(std::uint32_t block);
   void words(Tracked& process, Stream& stream, const std::uint64_t* from, std::uint32_t& at);
   void free_block(std::uint32_t block);
