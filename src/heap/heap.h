@@ -312,14 +312,13 @@ class Heap {
     profile_hooks_.store(hooks, std::memory_order_release);  // pairs with the acquire above
   }
   bool profiling() const { return profiling_.load(std::memory_order_relaxed); }
-  /// The hooks are set. Takes effect for small blocks at once, for large ones of another thread
-  /// when it passes a slow path. Not to be called by two at a time; by a signal's handler with
-  /// false for `follow`: then this thread is like another one.
-  void set_profiling(bool on, bool follow = true) {
+  /// The hooks are set. Takes effect at once, for all threads; a thread gives back what it counts
+  /// with when it passes a slow path after the end. Not to be called by two at a time.
+  void set_profiling(bool on) {
     profiling_.store(on, std::memory_order_release);
     if constexpr (kCanSample) bin_offsets.point_to(on ? kReadyBins : 0);
     ThreadCache* cache = own_cache();
-    if (follow && cache->attached) follow_profiling(*cache);
+    if (cache->attached) follow_profiling(*cache);
   }
 
   // Budgets of the calling thread: heap/budgets.h.
