@@ -61,6 +61,26 @@ int main(int argc, char** argv) {
 }
 """
 
+# Four threads that allocate at once.
+CROWDED = r"""
+#include <pthread.h>
+#include <stdlib.h>
+void* work(void* unused) {
+  void* volatile kept[64] = {0};
+  for (long i = 0; i < 20000; ++i) {
+    free(kept[i % 64]);
+    kept[i % 64] = malloc(100);
+  }
+  return unused;
+}
+int main(void) {
+  pthread_t threads[4];
+  for (int i = 0; i < 4; ++i) pthread_create(&threads[i], 0, work, 0);
+  for (int i = 0; i < 4; ++i) pthread_join(threads[i], 0);
+  return 0;
+}
+"""
+
 # Computes and does not allocate.
 IDLE = r"""
 int main(void) {
@@ -89,6 +109,17 @@ int posix_memalign(void** out, size_t a, size_t n) {
 }
 """
 
+# One lock for all, whose holder sleeps at times.
+LOCKED = "#include <pthread.h>\n#include <unistd.h>\n" + SLOW.replace(
+    "static void dawdle(void) { for (volatile int i = 0; i < 400; ++i) {} }",
+    """static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static long calls;
+static void dawdle(void) {
+  pthread_mutex_lock(&lock);
+  if (++calls % 32 == 0) usleep(100);
+  pthread_mutex_unlock(&lock);
+}""")
+
 
 def run(*arguments: str, expected: tuple[int, ...] = (0,), **options: Any) -> str:
     environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
@@ -106,11 +137,14 @@ class Tools(unittest.TestCase):
         folder = tempfile.TemporaryDirectory(prefix="carrel-advise-")
         cls.addClassCleanup(folder.cleanup)
         cls.folder = Path(folder.name)
-        for name, source in (("counted", COUNTED), ("busy", BUSY), ("idle", IDLE)):
+        for name, source in (("counted", COUNTED), ("busy", BUSY), ("idle", IDLE),
+                             ("crowded", CROWDED)):
             cls.compile(name, source, "-O1", "-g", "-pthread")
         (cls.folder / "slow").mkdir()
         cls.slow = cls.compile("slow/libcarrel.so", SLOW, "-O1", "-shared", "-fPIC",
                                "-fno-builtin")
+        cls.locked = cls.compile("slow/liblocked.so", LOCKED, "-O1", "-shared", "-fPIC",
+                                 "-fno-builtin", "-pthread")
 
     @classmethod
     def compile(cls, name: str, source: str, *flags: str) -> str:
@@ -122,9 +156,9 @@ class Tools(unittest.TestCase):
     def program(self, name: str) -> str:
         return str(self.folder / name)
 
-    def profile(self, *command: str) -> dict[str, Any]:
+    def profile(self, *command: str, options: tuple[str, ...] = ()) -> dict[str, Any]:
         folder = self.folder / "profile"
-        run("profile", "--stack-interval", "0", "-o", str(folder), "--", *command)
+        run("profile", "--stack-interval", "0", *options, "-o", str(folder), "--", *command)
         document = json.loads((folder / "profile.json").read_text())
         shutil.rmtree(folder)
         return document
@@ -163,6 +197,16 @@ class Tools(unittest.TestCase):
         idle = self.profile(self.program("idle"))["cpu"]
         self.assertLess(idle["in_allocator"]["high"], 0.1)
         self.assertEqual(idle["processes"], 1)
+        self.assertEqual((busy["watched_calls"], idle["watched_calls"]), (0, 0))
+
+    def test_threads_that_wait_for_each_other_in_the_allocator_are_seen(self) -> None:
+        crowded = self.program("crowded")
+        locked = self.profile(crowded, options=("--alloc", f"locked={self.locked}"))["cpu"]
+        slow = self.profile(crowded, options=("--alloc", f"slow={self.slow}"))["cpu"]
+        self.assertGreater(min(locked["watched_calls"], slow["watched_calls"]), 200)
+        self.assertGreater(locked["sleeping_calls"], 0.01)
+        self.assertGreater(locked["sleeping_time"], 0.2)
+        self.assertLess(slow["sleeping_calls"], locked["sleeping_calls"] / 3)
 
     def test_nothing_to_win_is_keep(self) -> None:
         out = run("advise", "--alloc", f"glibc,carrel={self.slow}", "--min-gain", "5%", "--json",

@@ -169,6 +169,12 @@ std::string overview(const Json& document) {
         fmt::format("{} ({} to {}, {} samples)", percent(share.value("median", 0.0)),
                     percent(share.value("low", 0.0)), percent(share.value("high", 0.0)),
                     document.at("cpu").value("samples", 0)));
+    if (const double watched = document.at("cpu").value("watched_calls", 0.0); watched != 0) {
+      row("waits in the allocator",
+          fmt::format("{} of the calls slept, {} of the time in all ({} calls watched)",
+                      percent(document.at("cpu").value("sleeping_calls", 0.0), 2),
+                      percent(document.at("cpu").value("sleeping_time", 0.0)), count(watched)));
+    }
   }
   row("allocations", fmt::format("{} of {} in all", count(number("allocations")),
                                  metric_value("_bytes", number("allocated_bytes"))));

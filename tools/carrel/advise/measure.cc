@@ -60,6 +60,13 @@ Ceiling settle(const gauge::Counters& counters, double cpu_s, int runs) {
   const double tolerance = ceiling.timed_error + 0.02;
   ceiling.agree = ceiling.by_samples && ceiling.timed_share >= sampled.low - tolerance &&
                   ceiling.timed_share <= sampled.high + tolerance;
+  ceiling.watched = counters.watched;
+  if (ceiling.watched != 0) {
+    ceiling.sleeping_calls =
+        static_cast<double>(counters.slept) / static_cast<double>(ceiling.watched);
+    ceiling.sleeping_time = static_cast<double>(counters.slept_ns) /
+                            std::max(1.0, static_cast<double>(counters.watched_ns));
+  }
   for (std::size_t i = 0; i < kLatencyClasses; ++i) {
     ceiling.allocation_ns[i] = counters.allocation_ns[i];
     ceiling.free_ns[i] = counters.free_ns[i];
@@ -121,6 +128,9 @@ nlohmann::ordered_json Ceiling::json() const {
           {"timed_share", timed_share},
           {"timed_error", timed_error},
           {"agree", agree},
+          {"watched_calls", watched},
+          {"sleeping_calls", sleeping_calls},
+          {"sleeping_time", sleeping_time},
           {"processes", processes},
           {"runs", runs}};
 }

@@ -24,9 +24,12 @@ struct Ceiling {
   double seen = 0;   // share of cpu_s that samples account for
   std::uint64_t calls = 0;
   std::uint64_t timed = 0;
-  double timed_share = 0;  // by timed calls
-  double timed_error = 0;  // that the clock's own cost may make in it
-  bool agree = false;      // the two measures
+  double timed_share = 0;     // by timed calls
+  double timed_error = 0;     // that the clock's own cost may make in it
+  bool agree = false;         // the two measures
+  std::uint64_t watched = 0;  // timed calls that were watched for sleeping; 0: of one thread only
+  double sleeping_calls = 0;  // share of them in which the thread slept, as it does for a lock
+  double sleeping_time = 0;   // share that these took of the time of all, by the clock
   std::uint64_t processes = 0;
   int runs = 0;
   std::array<std::uint64_t, kLatencyClasses> allocation_ns{};

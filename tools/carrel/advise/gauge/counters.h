@@ -27,6 +27,12 @@ struct Counters {
   std::atomic<std::uint64_t> timed;    // of them
   std::atomic<std::uint64_t> time_ns;  // of all calls, from the timed ones; the clock's own cost
                                        // and whatever interrupted a call for long taken off
+  // Some of the timed calls, where the process has more than one thread: how many were looked at,
+  // in how many the thread slept, and how long all and those took by the clock.
+  std::atomic<std::uint64_t> watched;
+  std::atomic<std::uint64_t> slept;
+  std::atomic<std::uint64_t> watched_ns;
+  std::atomic<std::uint64_t> slept_ns;
   std::atomic<std::uint64_t> allocation_ns[kLatencyClasses];  // timed calls by latency
   std::atomic<std::uint64_t> free_ns[kLatencyClasses];
 };

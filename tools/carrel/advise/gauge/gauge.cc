@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@ namespace {
 constexpr std::uint32_t kMeanDistance = 32;
 // A timed call beyond this was interrupted by the scheduler, not slow: it counts as this much.
 constexpr std::uint64_t kLongest_ns = 100'000;
+constexpr std::uint32_t kWatchedOf = 8;  // one timed call in so many is watched for sleeping
 
 Counters* counters;
 std::uint64_t clock_cost_ns;
@@ -126,6 +128,11 @@ void arm() {
   }
 }
 
+std::int64_t sleeps() {
+  rusage usage;
+  return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : -1;
+}
+
 std::uint32_t next_distance() {
   // xorshift; distances from 1 to 2 * kMeanDistance - 1, so that no rhythm of the program matters.
   std::uint32_t x = self.random;
@@ -139,9 +146,23 @@ std::uint32_t next_distance() {
   return kMeanDistance;
 }
 
-void timed(std::uint64_t started_ns, std::uint32_t stands_for, bool frees) {
+std::int64_t sleeps_before() {
+  // A thread that is alone waits for nobody.
+  if (counters == nullptr || counters->threads.load(std::memory_order_relaxed) < 2) return -1;
+  return self.random % kWatchedOf == 0 ? sleeps() : -1;
+}
+
+void timed(std::uint64_t started_ns, std::uint32_t stands_for, bool frees, std::int64_t slept) {
   const std::uint64_t whole = clock_ns() - started_ns;
   if (counters == nullptr) return;
+  if (slept >= 0) {
+    counters->watched.fetch_add(1, std::memory_order_relaxed);
+    counters->watched_ns.fetch_add(whole, std::memory_order_relaxed);
+    if (sleeps() > slept) {
+      counters->slept.fetch_add(1, std::memory_order_relaxed);
+      counters->slept_ns.fetch_add(whole, std::memory_order_relaxed);
+    }
+  }
   std::uint64_t took = whole > clock_cost_ns ? whole - clock_cost_ns : 0;
   auto& classes = frees ? counters->free_ns : counters->allocation_ns;
   classes[latency_class(took)].fetch_add(1, std::memory_order_relaxed);

@@ -24,8 +24,11 @@ void arm();
 
 // The two ends of a timed call.
 std::uint64_t clock_ns();
-void timed(std::uint64_t started_ns, std::uint32_t stands_for, bool frees);
+void timed(std::uint64_t started_ns, std::uint32_t stands_for, bool frees, std::int64_t sleeps);
 std::uint32_t next_distance();
+// How often the calling thread has gone to sleep; below 0 for a call that is not watched, as most
+// are not: to ask the system takes longer than a call.
+std::int64_t sleeps_before();
 
 enum class Kind : bool { kAllocation, kFree };
 
@@ -42,6 +45,7 @@ class Inside {
       arm();
     if (self.until_timed-- == 0) [[unlikely]] {
       stands_for_ = next_distance();
+      sleeps_ = sleeps_before();
       started_ns_ = clock_ns();
     }
     self.inside = here;
@@ -53,7 +57,7 @@ class Inside {
     asm volatile("" ::: "memory");
     self.inside = 0;
     if (stands_for_ != 0) [[unlikely]]
-      timed(started_ns_, stands_for_, frees_);
+      timed(started_ns_, stands_for_, frees_, sleeps_);
   }
   Inside(const Inside&) = delete;
   Inside& operator=(const Inside&) = delete;
@@ -63,6 +67,7 @@ class Inside {
   bool frees_;
   std::uint32_t stands_for_ = 0;
   std::uint64_t started_ns_ = 0;
+  std::int64_t sleeps_ = -1;
 };
 
 }  // namespace carrel::tools::gauge

@@ -107,6 +107,9 @@ export interface Analysis {
     seen: number;
     timed_share?: number;
     agree?: boolean;
+    watched_calls?: number;
+    sleeping_calls?: number;
+    sleeping_time?: number;
   };
   resident?: Resident & { at_s: number };
   comparison?: Comparison;

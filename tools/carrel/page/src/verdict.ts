@@ -75,6 +75,12 @@ export function totalsSection(analysis: Analysis): HTMLElement {
     list.append(el("div", {}, el("dt", {}, "CPU in the allocator"),
         el("dd", {}, format.percent(analysis.cpu.in_allocator.median)),
         el("dd", { class: "basis" }, `${format.count(analysis.cpu.samples)} samples`)));
+    if (analysis.cpu.watched_calls) {
+      list.append(el("div", {}, el("dt", {}, "waits in the allocator"),
+          el("dd", {}, `${format.percent(analysis.cpu.sleeping_calls ?? 0)} of calls`),
+          el("dd", { class: "basis" }, `${format.percent(analysis.cpu.sleeping_time ?? 0)} of the ` +
+            "time in all, the thread asleep")));
+    }
   }
   for (const [key, title, show] of shown) {
     const value = analysis.totals[key]!;
