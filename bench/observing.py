@@ -158,6 +158,14 @@ def main() -> int:
     if unknown:
         parser.error(f"no workload {unknown[0]}; known: {', '.join(sorted(known))}")
     wanted = [options.only] if options.only else ["statistics", "sampling", "arenas", "limit"]
+    needed = {"statistics": RELEASE / "bench/pairs", "sampling": RELEASE / "bench/pairs",
+              "arenas": RELEASE / "bench/arena_destroy",
+              "limit": RELEASE / "tests/api/test_memory_storm"}
+    for what in wanted:
+        if not needed[what].exists():
+            sys.exit(f"bench-observing: {needed[what]} is missing; ./dev bench-observing builds it")
+    if "statistics" in wanted and shutil.which("valgrind") is None:
+        sys.exit("bench-observing: valgrind is missing: run ./dev setup")
     with tempfile.TemporaryDirectory(prefix="carrel-observing-") as name:
         folder = Path(name)
         preset = ROOT / "src/config/presets/default"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,7 +17,9 @@ def build_library(folder: Path, preset: Path, sources: Path = ROOT / "src") -> P
     """`preset` is the folder with the preset.h that says which Config is built."""
     library = folder / "lib.so"
     files = [*sources.glob("*/*.cc"), *sources.glob("os/linux/*.cc")]
-    subprocess.run(["g++", *FLAGS, f"-Wl,--version-script={ROOT}/src/api/exports.map",
-                    f"-I{sources}", f"-I{ROOT}/include", f"-I{preset}", *map(str, files),
-                    "-o", str(library), "-pthread"], check=True)
+    done = subprocess.run(["g++", *FLAGS, f"-Wl,--version-script={ROOT}/src/api/exports.map",
+                           f"-I{sources}", f"-I{ROOT}/include", f"-I{preset}", *map(str, files),
+                           "-o", str(library), "-pthread"], check=False)
+    if done.returncode != 0:
+        sys.exit(f"{library} was not built: see g++'s message above; is there room in TMPDIR?")
     return library
