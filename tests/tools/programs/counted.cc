@@ -21,7 +21,7 @@ constexpr std::size_t kNewSize = 4'441;
 constexpr std::size_t kAlignedSize = 5'557;
 
 long rounds = 0;
-void* volatile sink = nullptr;
+thread_local void* volatile sink = nullptr;  // one for each: it hands over what is freed next
 
 // Blocks that the main thread frees.
 struct Handed {

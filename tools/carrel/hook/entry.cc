@@ -96,11 +96,11 @@ HOOK_API void* realloc(void* block, size_t size) {
     }
     return moved;
   }
-  if (control != nullptr) {
+  if (is_recording()) {
     put_sized(thread_state, Op::kReallocBegin, reinterpret_cast<uintptr_t>(block), size, 0);
   }
   void* const moved = next.realloc(block, size);
-  if (take_stacks && control != nullptr) take_stack(thread_state, size);
+  if (take_stacks && is_recording()) take_stack(thread_state, size);
   note(Op::kReallocEnd, reinterpret_cast<uintptr_t>(moved));
   return moved;
 }
@@ -223,7 +223,7 @@ std::uint32_t forget(pthread_t handle) {
 
 HOOK_API int pthread_create(pthread_t* handle, const pthread_attr_t* attributes,
                             void* (*function)(void*), void* argument) noexcept {
-  if (!ready() || control == nullptr) {
+  if (!ready() || !is_recording()) {
     return next.pthread_create(handle, attributes, function, argument);
   }
   Start* const start = static_cast<Start*>(next.malloc(sizeof(Start)));
@@ -243,7 +243,7 @@ HOOK_API int pthread_create(pthread_t* handle, const pthread_attr_t* attributes,
 }
 
 HOOK_API int pthread_join(pthread_t handle, void** result) {
-  if (!ready() || control == nullptr) return next.pthread_join(handle, result);
+  if (!ready() || !is_recording()) return next.pthread_join(handle, result);
   const std::uint32_t number = forget(handle);
   const int error = next.pthread_join(handle, result);
   if (error == 0 && number != kNoThread) note_exactly(Op::kThreadJoin, number);

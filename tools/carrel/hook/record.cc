@@ -28,12 +28,12 @@ using channel::Process;
 using channel::ProcessState;
 
 constinit thread_local ThreadState thread_state;
-Control* control = nullptr;
+Control* mapped = nullptr;
+constinit std::atomic<bool> recording{false};
 bool take_stacks = false;
 
 namespace {
 
-Control* mapped = nullptr;  // stays set when `control` is withdrawn
 std::uint32_t process_index = 0;
 pthread_key_t exit_key;
 bool exit_key_made = false;
@@ -76,7 +76,7 @@ Process& self() { return mapped->processes[process_index]; }
 // Withdraws this process: what was recorded so far stays, nothing more is added.
 void give_up() {
   self().state.store(ProcessState::kGaveUp, std::memory_order_release);
-  control = nullptr;
+  end_recording();
 }
 
 // Waits until `enough()` or the recorder is stopped or silent; false in the latter cases.
@@ -216,12 +216,12 @@ void after_fork_in_child() {
   if (mapped == nullptr) return;
   ThreadState& thread = thread_state;
   const std::int32_t parent = static_cast<std::int32_t>(process_index);
-  const bool recording = control != nullptr;
+  const bool was_recording = is_recording();
   thread = ThreadState{};
-  control = nullptr;
-  if (!recording) return;
+  end_recording();
+  if (!was_recording) return;
   if (mapped->follow_fork != 0 && claim_process(parent)) {
-    control = mapped;
+    recording.store(true, std::memory_order_relaxed);
   } else {
     count_inert();
   }
@@ -234,7 +234,7 @@ void on_thread_exit(void* value) {
     pthread_setspecific(exit_key, value);
     return;
   }
-  if (control == nullptr || thread.end == nullptr) return;
+  if (!is_recording() || thread.end == nullptr) return;
   note_exactly(Op::kThreadExit, 0);
   thread.ended = 1;
   if (thread.end != nullptr) submit(thread);
@@ -300,7 +300,7 @@ std::int64_t random_distance(ThreadState& thread, std::uint64_t mean) {
 
 bool make_room(ThreadState& thread, std::size_t words) {
   if (mapped->stop.load(std::memory_order_relaxed) != 0) {
-    control = nullptr;
+    end_recording();
     return false;
   }
   const bool first = thread.sequence == 0 && thread.end == nullptr;
@@ -341,7 +341,7 @@ void take_stack(ThreadState& thread, std::uint64_t size) {
 }
 
 void thread_started(std::uint32_t number, std::uint32_t parent) {
-  if (control == nullptr) return;
+  if (!is_recording()) return;
   ThreadState& thread = thread_state;
   thread.number = number;
   thread.parent = parent;
@@ -362,7 +362,7 @@ void attach() {
   }
   if (mapped->stop.load(std::memory_order_relaxed) != 0 || !claim_process(-1)) return;
   take_stacks = mapped->stacks != 0;
-  control = mapped;
+  recording.store(true, std::memory_order_relaxed);
 }
 
 // Early: a low key needs no memory of its own, and our fork handler runs before later ones.
@@ -375,7 +375,7 @@ __attribute__((constructor(101))) void prepare() {
 
 // The recorder reads the process's mappings for symbols; it needs the process to be there.
 __attribute__((destructor(101))) void finish() {
-  if (control == nullptr || !take_stacks) return;
+  if (!is_recording() || !take_stacks) return;
   self().state.store(ProcessState::kEnding, std::memory_order_release);
   const std::uint64_t began = monotonic_ns();
   while (self().state.load(std::memory_order_acquire) == ProcessState::kEnding &&

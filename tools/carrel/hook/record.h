@@ -6,6 +6,8 @@
 // the clock is the order in which an address changes hands.
 #pragma once
 
+#include <atomic>
+
 #include "hook/channel.h"
 #include "trace/event.h"
 
@@ -34,8 +36,14 @@ struct ThreadState {
 };
 
 extern constinit thread_local ThreadState thread_state;
-extern channel::Control* control;  // null: not recording
+// The mapping is there for the process's life once it is made; whether anything is recorded into it
+// ends on any thread at any time, and no order hangs on when the others see that.
+extern channel::Control* mapped;
+extern constinit std::atomic<bool> recording;
 extern bool take_stacks;
+
+inline bool is_recording() { return recording.load(std::memory_order_relaxed); }
+inline void end_recording() { recording.store(false, std::memory_order_relaxed); }
 
 // The slow exits. make_room returns false when nothing is to be recorded.
 bool make_room(ThreadState& thread, std::size_t words);
@@ -49,7 +57,7 @@ std::uint32_t new_thread_number();
 
 inline bool room(ThreadState& thread, std::size_t words) {
   if (thread.cursor + words > thread.soft ||
-      thread.tick != control->tick.load(std::memory_order_relaxed)) [[unlikely]] {
+      thread.tick != mapped->tick.load(std::memory_order_relaxed)) [[unlikely]] {
     return make_room(thread, words);
   }
   return true;
@@ -79,7 +87,7 @@ inline void put_sized(ThreadState& thread, Op op, std::uint64_t address, std::ui
 }
 
 inline void begin_object(Op op, const void* block, std::uint64_t size, unsigned alignment_log = 0) {
-  if (control == nullptr) return;
+  if (!is_recording()) return;
   ThreadState& thread = thread_state;
   if (take_stacks) [[unlikely]] {
     take_stack(thread, size);
@@ -89,7 +97,7 @@ inline void begin_object(Op op, const void* block, std::uint64_t size, unsigned 
 
 // Words that carry an address or a number and no size.
 inline void note(Op op, std::uint64_t value) {
-  if (control == nullptr) return;
+  if (!is_recording()) return;
   ThreadState& thread = thread_state;
   if (!room(thread, 1)) return;
   put(thread, (value << 16) | static_cast<unsigned>(op));
@@ -97,7 +105,7 @@ inline void note(Op op, std::uint64_t value) {
 
 // What other threads act upon gets a stamp of its own, before and after it.
 inline void note_exactly(Op op, std::uint64_t value) {
-  if (control == nullptr) return;
+  if (!is_recording()) return;
   ThreadState& thread = thread_state;
   thread.soft = thread.cursor;
   note(op, value);
