@@ -79,6 +79,7 @@ class Session {
     std::uint64_t end_ns = 0;
     std::uint64_t end_ticks = 0;
     std::string truncated_why;
+    std::string allocator;  // for the eye
   };
 
   // Every write to a trace. The first failure ends the recording of all, aloud.
@@ -90,6 +91,7 @@ class Session {
   void words(Tracked& process, Stream& stream, const std::uint64_t* from, std::uint32_t& at);
   void free_block(std::uint32_t block);
   void flush(Tracked& process, std::uint32_t thread, Stream& stream);
+  void check_disk_limit();
   void sample_memory(Tracked& process);
   void read_modules(Tracked& process);
   void write_stacks(Tracked& process);
