@@ -391,6 +391,34 @@ def test_inert_preload(folder: Path) -> None:
     require("did not take: malloc comes from" in inert["failed"], inert)
 
 
+def test_wrappers(folder: Path) -> None:
+    """What a wrapper becomes is what was measured: when that takes nothing, it is said."""
+    source, static = folder / "static.c", folder / "static"
+    source.write_text("#include <stdlib.h>\nint main(void) { for (volatile long i = 0;"
+                      " i < 40000000; ++i); free(malloc(9)); return 0; }\n", encoding="ascii")
+    subprocess.run(["cc", "-static", "-o", str(static), str(source)], check=True)
+    wrapper = folder / "wrapper"
+    wrapper.write_text(f"#!/bin/sh\nexec {static}\n", encoding="ascii")
+    wrapper.chmod(0o755)
+    words = ["--alloc", "glibc,carrel", "--runs", "2"]
+    for command in ([str(wrapper)], ["sh", "-c", f"{static}; exit 0"]):
+        out = json.loads(carrel("compare", "--json", *words, "--", *command).stdout)
+        glibc, other = out["allocators"]
+        require("failed" not in glibc and "linked statically" in other["failed"], out)
+    said = carrel("advise", "--alloc", "glibc,carrel", "--", str(wrapper), status=1).stderr
+    require("no verdict: the work is done by" in said, said)
+    # One that does take it is measured, through a shell that becomes it or waits for it.
+    loop = "import sys; print(sum(len(str(i)) for i in range(200000)))"
+    for command in (f"exec python3 -c '{loop}'", f"python3 -c '{loop}'; exit 0"):
+        said = carrel("compare", "--json", *words, "--", "sh", "-c", command).stdout
+        out = json.loads(said)
+        require(all("failed" not in one for one in out["allocators"]), out)
+    # It empties its environment before it becomes the program: nothing is preloaded there.
+    command = f"exec env -i {sys.executable} -c '{loop}'"
+    out = json.loads(carrel("compare", "--json", *words, "--", "sh", "-c", command).stdout)
+    require("whose malloc comes from" in out["allocators"][1]["failed"], out)
+
+
 def test_doctor(folder: Path) -> None:
     source = folder / "own.c"
     source.write_text(OWN, encoding="ascii")

@@ -10,7 +10,7 @@ set_target_properties(test_tools_counted PROPERTIES OUTPUT_NAME counted)
 
 foreach(name IN ITEMS exact_counts other_allocator killed_program killed_recorder cut_file
     disk_limit full_disk full_temporary_folder interrupted_program messages fork_and_exec
-    trim_and_anonymize replay run inert_preload doctor fixed_address)
+    trim_and_anonymize replay run inert_preload wrappers doctor fixed_address)
   add_test(NAME tools.record.${name}
     COMMAND Python3::Interpreter "${CMAKE_CURRENT_SOURCE_DIR}/record_test.py"
       "$<TARGET_FILE:carrel_command>" "$<TARGET_FILE:test_tools_counted>" ${name})

@@ -21,6 +21,7 @@
 #include "compare/trials.h"
 #include "launch/linked_in.h"
 #include "launch/preflight.h"
+#include "launch/witness.h"
 #include "replay/replay.h"
 
 namespace carrel::tools {
@@ -54,6 +55,7 @@ class Advice {
     catch_interrupts();
     run_.command = options_.command;
     run_.quiet = true;
+    if (check.obstacle == Obstacle::kNone && !check.carries_hook) require_taking();
     // A program with the hook inside may have its allocator inside as well. The recording tells,
     // and then there is nothing that could be preloaded: no ceiling, no real runs.
     if (!check.carries_hook) look_at_ceiling();
@@ -113,6 +115,19 @@ class Advice {
 
   void say(const std::string& line) const {
     if (options_.say) options_.say(line);
+  }
+
+  // A wrapper may start a program that takes nothing that is preloaded, and then all that could be
+  // measured would be the wrapper.
+  void require_taking() const {
+    const auto other = std::find_if(allocators_.begin(), allocators_.end(),
+                                    [](const Allocator& a) { return !a.is_system(); });
+    if (other == allocators_.end()) return;
+    say("looking which process does the work");
+    const std::string why = why_not_at_work(options_.command, *other);
+    if (!why.empty()) {
+      throw UserError("no verdict: {}; give advise that program itself", why);
+    }
   }
 
   void look_at_ceiling() {
