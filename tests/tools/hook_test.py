@@ -94,6 +94,10 @@ def test_static_profile(folder: Path) -> None:
     base.require("work" in folded and "main" in folded, folded[:2000])
     document = json.loads((out / "profile.json").read_text(encoding="utf-8"))
     base.require("cpu" not in document, document.keys())
+    page = folder / "page.html"
+    said = json.loads(base.carrel("report", "--json", str(out), "-o", str(page)).stdout)
+    base.require(said == {"input": str(out), "output": str(page), "bytes": page.stat().st_size},
+                 said)
 
 
 def test_static_advice(folder: Path) -> None:
