@@ -61,6 +61,7 @@ foreach(source IN ITEMS arena arena_options budget control control_server profil
                          sample_hooks shortage statistics statistics_formats statistics_text)
   list(APPEND carrel_small_sources "${carrel_root}/src/api/${source}.cc")
 endforeach()
+list(APPEND carrel_small_sources "${carrel_root}/src/os/linux/frame_tables.cc")
 set_source_files_properties(${carrel_small_sources} PROPERTIES
   COMPILE_OPTIONS "$<$<CONFIG:Release,RelWithDebInfo>:-Os>")
 
