@@ -6,12 +6,14 @@
 // exceptions use, for the whole stack: libgcc's, which reads the tables without allocating. So it
 // is for all stacks on other processors. A program in C++ or Rust has that; for others glibc's
 // backtrace() loads it at its first call, which is when a profile starts, never before. With musl,
-// a program in C has none: there such stacks end, or are not to be had. Frame pointers are not
-// followed: what looks like one in code without them leads anywhere.
+// a program in C has none: there such stacks end, or, where a static one was linked without an index
+// of its tables, there are none. Frame pointers are not followed: what looks like one in code
+// without them leads anywhere.
 #include <unwind.h>
 
 #include "base/bits.h"
 #include "base/compiler.h"
+#include "os/linux/frame_rules.h"
 #include "os/linux/frame_walk.h"
 #include "os/linux/linux_os.h"
 
@@ -27,9 +29,10 @@ namespace carrel::core {
 namespace {
 
 /// What there is beside carrel's own.
-enum class Unwinder : std::uint8_t { kNotLoaded, kNone, kOwn, kGlibc };
+enum class Unwinder : std::uint8_t { kNone, kProgram, kGlibc };
 
-std::atomic<Unwinder> unwinder{Unwinder::kNotLoaded};
+std::atomic<Unwinder> unwinder{Unwinder::kNone};
+std::atomic<bool> follows_rules{false};
 
 struct Collected {
   const void** frames;
@@ -45,11 +48,17 @@ _Unwind_Reason_Code collect(_Unwind_Context* context, void* argument) {
   return _URC_NO_REASON;
 }
 
+/// Whether the program has tables that can be followed: a static one may come without their index.
+bool has_rules(const void* own_code) {
 #if defined(__x86_64__)
-constexpr bool kFollowsTables = true;
+  bool emptied = false;
+  const FrameRule rule = learn_frame_rule(address_of(own_code), emptied);
+  return rule.kind() != FrameRule::Kind::kNone && rule.kind() < FrameRule::Kind::kOutermost;
 #else
-constexpr bool kFollowsTables = false;
+  static_cast<void>(own_code);
+  return false;
 #endif
+}
 
 }  // namespace
 
@@ -60,20 +69,19 @@ bool LinuxOs::load_unwinder() {
   // What they prepare at their first call, which may allocate, is done now.
   if (&weak_unwind != nullptr && &weak_get_ip != nullptr) {
     weak_unwind(collect, &collected);
-    found = Unwinder::kOwn;
+    found = Unwinder::kProgram;
   } else if (&weak_backtrace != nullptr && weak_backtrace(const_cast<void**>(frames), 4) != 0) {
     found = Unwinder::kGlibc;
   }
-  if (found == Unwinder::kNone && !kFollowsTables) return false;
+  follows_rules.store(has_rules(__builtin_return_address(0)), std::memory_order_relaxed);
+  if (found == Unwinder::kNone && !follows_rules.load(std::memory_order_relaxed)) return false;
   unwinder.store(found, std::memory_order_relaxed);
   return true;
 }
 
 CARREL_NOINLINE std::size_t LinuxOs::stack_trace(const void** frames, std::size_t capacity) {
-  const Unwinder other = unwinder.load(std::memory_order_relaxed);
-  if (other == Unwinder::kNotLoaded) return 0;
   std::size_t followed = 0;
-  if constexpr (kFollowsTables) {
+  if (CARREL_LIKELY(follows_rules.load(std::memory_order_relaxed))) {
     // This function's frame, which by that has a frame register: the caller's, then where it is
     // returned to.
     const auto* frame = static_cast<const std::uintptr_t*>(__builtin_frame_address(0));
@@ -84,8 +92,8 @@ CARREL_NOINLINE std::size_t LinuxOs::stack_trace(const void** frames, std::size_
     if (CARREL_LIKELY(walk.complete)) return walk.count;
     followed = walk.count;
   }
-  switch (other) {
-    case Unwinder::kOwn: {
+  switch (unwinder.load(std::memory_order_relaxed)) {
+    case Unwinder::kProgram: {
       Collected collected = {.frames = frames, .capacity = capacity, .count = 0};
       weak_unwind(collect, &collected);
       return collected.count;
