@@ -6,8 +6,8 @@
 // exceptions use, for the whole stack: libgcc's, which reads the tables without allocating. So it
 // is for all stacks on other processors. A program in C++ or Rust has that; for others glibc's
 // backtrace() loads it at its first call, which is when a profile starts, never before. With musl,
-// a program in C has none: there such stacks end, or, where a static one was linked without an index
-// of its tables, there are none. Frame pointers are not followed: what looks like one in code
+// a program in C has none: there such stacks end, or, where a static one was linked without an
+// index of its tables, there are none. Frame pointers are not followed: what looks like one in code
 // without them leads anywhere.
 #include <unwind.h>
 
