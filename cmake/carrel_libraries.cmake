@@ -61,8 +61,8 @@ foreach(source IN ITEMS
     api/arena api/arena_options api/budget api/control api/control_server api/malloc_info
     api/profile api/reports api/results api/sample_hooks api/settings api/shortage api/statistics
     api/statistics_formats api/statistics_text heap/options os/linux/fences os/linux/files
-    os/linux/helper_thread os/linux/local_socket os/linux/mappings os/linux/pressure
-    os/linux/resident)
+    os/linux/frame_rules os/linux/frame_tables os/linux/helper_thread os/linux/local_socket
+    os/linux/mappings os/linux/pressure os/linux/resident os/linux/stack_trace)
   list(APPEND carrel_small_sources "${carrel_root}/src/${source}.cc")
 endforeach()
 set_source_files_properties(${carrel_small_sources} PROPERTIES

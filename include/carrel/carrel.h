@@ -428,8 +428,9 @@ CARREL_API carrel_result carrel_stats_print(carrel_format format,
  * freed as a live one. What is written is scaled to what all allocations are expected to be. Sizes
  * are those that were asked for; with an alignment above 16, small ones are the slot's, and realloc
  * in place leaves a small block's as it was. Blocks of arenas are not sampled. While no profile
- * runs, nothing of this costs time. CARREL_UNAVAILABLE: in the secure build, and where the program
- * has no unwinder, as in C with musl. */
+ * runs, nothing of this costs time. CARREL_UNAVAILABLE: in the secure build, and where the
+ * program has neither an unwinder nor, on x86-64, an index of the tables for one: as in static C
+ * with musl. */
 
 /* Begins to sample, every `interval` bytes on average; 0 for the option profile_interval_kib. If a
  * profile is running, only the interval changes; what was sampled before a stop is kept. This

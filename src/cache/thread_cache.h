@@ -88,8 +88,8 @@ struct CountedBatches {
 
   constexpr CountedBatches() {
     for (std::uint8_t id = 1; id <= kClassCount; ++id) {
-      const std::uint32_t slots = 8 * kKiB / kClasses[id].slot_bytes;
-      count[id] = static_cast<std::uint8_t>(slots < 2 ? 2 : slots > 128 ? 128 : slots);
+      const std::uint32_t slots = 16 * kKiB / kClasses[id].slot_bytes;
+      count[id] = static_cast<std::uint8_t>(slots < 4 ? 4 : slots > 128 ? 128 : slots);
     }
   }
 };
@@ -216,6 +216,7 @@ class CacheKeeper {
     std::uint32_t got = 0;
     if (own < (want + 1) / 2) {
       const std::uint32_t lacking = want - own;
+      cache.last_miss[size_class] = Miss::kEmpty;  // freed blocks are used again: room for more
       got = shards_.take(cache.shard, size_class, ready.floor + lacking, lacking);
       CARREL_PROBE("refill", size_class, got);
       if (got < lacking) memmove(ready.floor, ready.floor + (lacking - got), got * sizeof(void*));

@@ -31,6 +31,9 @@ carrel_static_program(static_pie_glibc static_program.c "${CMAKE_C_COMPILER}" -s
   -fPIE)
 carrel_static_program(static_glibc_cxx static_program.cc "${CMAKE_CXX_COMPILER}" -std=c++20 -static)
 carrel_static_program(static_musl static_program.c "${CARREL_MUSL_GCC}" -std=c17 -static)
+carrel_static_program(static_stack_glibc static_stack.c "${CMAKE_C_COMPILER}" -std=c17 -static)
+carrel_static_program(static_stack_musl static_stack.c "${CARREL_MUSL_GCC}" -std=c17 -static
+  -DWITHOUT_DL_FIND_OBJECT -Wl,--eh-frame-hdr)
 carrel_static_program(static_leaky leaky.c "${CMAKE_C_COMPILER}" -std=c17 -static)
 add_test(NAME api.profile_options.static
   COMMAND Python3::Interpreter "${CMAKE_CURRENT_SOURCE_DIR}/check_profile_options.py"

@@ -180,7 +180,7 @@ def test_static_musl() -> None:
         ctl(program.pid, "heap.purge", "option.decay_ms=100")
         child = program.do("fork")
         require(ctl(child, "option.decay_ms") == "100\n", "the child of a musl program")
-        # C with musl has no unwinder.
+        # C with musl has no unwinder, and so linked no index of its tables.
         refused(program.pid, "profile.active=1", status=1, says="cannot do that")
 
 

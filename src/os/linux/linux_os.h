@@ -95,6 +95,8 @@ struct LinuxOs {
 
   /// Whether Valgrind's memcheck runs the program.
   static bool under_memcheck();
+  /// Whether any of its tools does.
+  static bool under_valgrind();
 
   static std::size_t environment(const char* name, char* buffer, std::size_t capacity);
   static void write_stderr(const char* text, std::size_t size);

@@ -1,4 +1,4 @@
-// Whether Valgrind's memcheck runs the program: asked once, by a client request. That is a
+// Whether Valgrind, or its memcheck, runs the program: asked by a client request. That is a
 // sequence of instructions which do nothing on a processor and which Valgrind takes for a call.
 #include "base/bits.h"
 #include "os/linux/linux_os.h"
@@ -9,6 +9,9 @@ namespace {
 /// Of memcheck's requests, the one that copies the state of some bytes' bits. Other tools of
 /// Valgrind do not know it.
 constexpr unsigned long kGetBits = 'M' << 24 | 'C' << 16 | 8;
+
+/// Of every tool's: whether this is Valgrind, and how deep.
+constexpr unsigned long kRunsUnderValgrind = 0x1001;
 
 /// `fallback` where nobody takes the request: on a processor, or under another tool.
 unsigned long ask(const unsigned long (&request)[6], unsigned long fallback) {
@@ -46,6 +49,11 @@ bool LinuxOs::under_memcheck() {
   unsigned char bits = 0;
   const unsigned long request[6] = {kGetBits, address_of(&byte), address_of(&bits), 1, 0, 0};
   return ask(request, 0) == kDone;
+}
+
+bool LinuxOs::under_valgrind() {
+  const unsigned long request[6] = {kRunsUnderValgrind, 0, 0, 0, 0, 0};
+  return ask(request, 0) != 0;
 }
 
 }  // namespace carrel::core

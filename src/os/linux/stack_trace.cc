@@ -1,14 +1,20 @@
-// The calling thread's stack, for heap profiles, by the unwinder that exceptions use.
+// The calling thread's stack, for heap profiles.
 //
 // Most programs and libraries come without frame pointers, but all have tables that tell how to
-// unwind: libgcc's unwinder reads them without allocating. A program in C++ or Rust has it; for
-// others glibc's backtrace() loads it at its first call, which is when a profile starts, never
-// before. With musl, a program in C has none. Frame pointers are not followed: what looks like one
-// in code without them leads anywhere.
+// unwind. On x86-64 carrel follows them by itself and remembers what they say (frame_walk.h). What
+// it cannot follow, signals' frames and code made at run time, it leaves to the unwinder that
+// exceptions use, for the whole stack: libgcc's, which reads the tables without allocating. So it
+// is for all stacks on other processors. A program in C++ or Rust has that; for others glibc's
+// backtrace() loads it at its first call, which is when a profile starts, never before. With musl,
+// a program in C has none: there such stacks end, or, where a static one was linked without an
+// index of its tables, there are none. Frame pointers are not followed: what looks like one in code
+// without them leads anywhere.
 #include <unwind.h>
 
 #include "base/bits.h"
 #include "base/compiler.h"
+#include "os/linux/frame_rules.h"
+#include "os/linux/frame_walk.h"
 #include "os/linux/linux_os.h"
 
 // Under names of their own, so that they can be weak whatever the headers say: absent where neither
@@ -22,9 +28,11 @@ extern "C" {
 namespace carrel::core {
 namespace {
 
-enum class Unwinder : std::uint8_t { kNone, kOwn, kGlibc };
+/// What there is beside carrel's own.
+enum class Unwinder : std::uint8_t { kNone, kProgram, kGlibc };
 
 std::atomic<Unwinder> unwinder{Unwinder::kNone};
+std::atomic<bool> follows_rules{false};
 
 struct Collected {
   const void** frames;
@@ -40,28 +48,52 @@ _Unwind_Reason_Code collect(_Unwind_Context* context, void* argument) {
   return _URC_NO_REASON;
 }
 
+/// Whether the program has tables that can be followed: a static one may come without their index.
+bool has_rules(const void* own_code) {
+#if defined(__x86_64__)
+  bool emptied = false;
+  const FrameRule rule = learn_frame_rule(address_of(own_code), emptied);
+  return rule.kind() != FrameRule::Kind::kNone && rule.kind() < FrameRule::Kind::kOutermost;
+#else
+  static_cast<void>(own_code);
+  return false;
+#endif
+}
+
 }  // namespace
 
 bool LinuxOs::load_unwinder() {
   const void* frames[4];
   Collected collected = {.frames = frames, .capacity = 4, .count = 0};
+  Unwinder found = Unwinder::kNone;
   // What they prepare at their first call, which may allocate, is done now.
   if (&weak_unwind != nullptr && &weak_get_ip != nullptr) {
     weak_unwind(collect, &collected);
-    unwinder.store(Unwinder::kOwn, std::memory_order_relaxed);
-    return true;
+    found = Unwinder::kProgram;
+  } else if (&weak_backtrace != nullptr && weak_backtrace(const_cast<void**>(frames), 4) != 0) {
+    found = Unwinder::kGlibc;
   }
-  if (&weak_backtrace == nullptr || weak_backtrace(const_cast<void**>(frames), 4) == 0)
-    return false;
-  unwinder.store(Unwinder::kGlibc, std::memory_order_relaxed);
+  follows_rules.store(has_rules(__builtin_return_address(0)), std::memory_order_relaxed);
+  if (found == Unwinder::kNone && !follows_rules.load(std::memory_order_relaxed)) return false;
+  unwinder.store(found, std::memory_order_relaxed);
   return true;
 }
 
 CARREL_NOINLINE std::size_t LinuxOs::stack_trace(const void** frames, std::size_t capacity) {
+  std::size_t followed = 0;
+  if (CARREL_LIKELY(follows_rules.load(std::memory_order_relaxed))) {
+    // This function's frame, which by that has a frame register: the caller's, then where it is
+    // returned to.
+    const auto* frame = static_cast<const std::uintptr_t*>(__builtin_frame_address(0));
+    const FrameRegisters caller = {.return_address = frame[1],
+                                   .stack_pointer = address_of(frame + 2),
+                                   .frame_register = frame[0]};
+    const FrameWalk walk = walk_frames(caller, frames, capacity);
+    if (CARREL_LIKELY(walk.complete)) return walk.count;
+    followed = walk.count;
+  }
   switch (unwinder.load(std::memory_order_relaxed)) {
-    case Unwinder::kNone:
-      break;
-    case Unwinder::kOwn: {
+    case Unwinder::kProgram: {
       Collected collected = {.frames = frames, .capacity = capacity, .count = 0};
       weak_unwind(collect, &collected);
       return collected.count;
@@ -70,8 +102,9 @@ CARREL_NOINLINE std::size_t LinuxOs::stack_trace(const void** frames, std::size_
       const int count = weak_backtrace(const_cast<void**>(frames), static_cast<int>(capacity));
       return static_cast<std::size_t>(count);
     }
+    default:
+      return followed;
   }
-  return 0;
 }
 
 }  // namespace carrel::core

@@ -1,0 +1,3 @@
+// See stack_shapes.inc.
+#define CARREL_SHAPES optimized
+#include "stack_shapes.inc"

@@ -1,0 +1,3 @@
+// See stack_shapes.inc.
+#define CARREL_SHAPES unoptimized
+#include "stack_shapes.inc"
