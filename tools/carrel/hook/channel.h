@@ -18,7 +18,7 @@
 namespace carrel::tools::channel {
 
 inline constexpr std::uint32_t kMagic = 0x43524c48;
-inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kVersion = 2;
 inline constexpr const char* kEnvironment = "CARREL_HOOK";  // /proc/PID/fd/N of the memfd
 
 inline constexpr std::size_t kBlockBytes = std::size_t{32} << 10;
@@ -64,7 +64,8 @@ struct Process {
   std::atomic<std::uint32_t> threads;  // numbers handed out
   std::int32_t parent;                 // index of the process it was forked from, or -1
   std::atomic<std::uint64_t> waited_ns;
-  char allocator[512];  // file that serves malloc behind the hook
+  std::atomic<std::uint32_t> paused;  // futex word: 1 while the recorder looks at the heap
+  char allocator[512];                // file that serves malloc behind the hook
 };
 
 struct Control {
