@@ -6,6 +6,7 @@ import { choice, el, scroller, section, table } from "./dom";
 import * as format from "./format";
 
 const kFramesShown = 4;
+const kSitesShown = 12;  // all are in the text that is copied
 
 type Parts = Resident["parts"];
 
@@ -14,9 +15,9 @@ function partsOf(resident: Resident): Parts {
     basis: resident.residue_is ?? "what is left" }];
 }
 
-/** Each part begins where the one above it ends. */
+/** Each part begins where the one above it ends. What is nothing has no row. */
 function waterfall(resident: Resident): HTMLElement {
-  const parts = partsOf(resident);
+  const parts = partsOf(resident).filter((p) => p.bytes !== 0 || p.label === "unexplained");
   let before = 0;
   const scale = Math.max(1, resident.rss_bytes,
       parts.reduce((sum, p) => sum + Math.max(0, p.bytes), 0));
@@ -59,7 +60,7 @@ function pinnedPart(pinned: Pinned, frames: Frame[], everyStack: boolean): HTMLE
       sampling(pinned, everyStack)));
   if (pinned.sites.length > 0) {
     out.append(table("Call sites by the free memory that their live blocks keep",
-        ["kept", "live blocks", "call site"], pinned.sites.map((site) => [
+        ["kept", "live blocks", "call site"], pinned.sites.slice(0, kSitesShown).map((site) => [
           format.bytes(site.bytes), format.count(site.blocks),
           el("code", { title: callSite(frames, site.frames, site.frames.length) },
               callSite(frames, site.frames, kFramesShown))])));
