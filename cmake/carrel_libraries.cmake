@@ -57,9 +57,13 @@ endfunction()
 find_package(Threads REQUIRED)
 # What is asked for now and then is better small than fast: every process has the pages of the whole
 # library, and a static program what it refers to.
-foreach(source IN ITEMS arena arena_options budget control control_server profile results
-                         sample_hooks shortage statistics statistics_formats statistics_text)
-  list(APPEND carrel_small_sources "${carrel_root}/src/api/${source}.cc")
+foreach(source IN ITEMS
+    api/arena api/arena_options api/budget api/control api/control_server api/malloc_info
+    api/profile api/reports api/results api/sample_hooks api/settings api/shortage api/statistics
+    api/statistics_formats api/statistics_text heap/options os/linux/fences os/linux/files
+    os/linux/helper_thread os/linux/local_socket os/linux/mappings os/linux/pressure
+    os/linux/resident)
+  list(APPEND carrel_small_sources "${carrel_root}/src/${source}.cc")
 endforeach()
 set_source_files_properties(${carrel_small_sources} PROPERTIES
   COMPILE_OPTIONS "$<$<CONFIG:Release,RelWithDebInfo>:-Os>")

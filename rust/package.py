@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""package: makes the three .crate files as a registry would get them, and proves them.
+"""package: makes the .crate files as a registry would get them, and proves them.
 
-In the repository carrel-sys finds carrel's sources above it; a published crate carries them in
-vendor/. This copies the workspace to a temporary folder, puts src/, include/ and the licences where
-they belong, and runs `cargo package` there, which builds each crate from its own archive. Then a
-program outside the workspace is built from the archives alone and run. It publishes nothing.
+In the repository carrel-sys and carrel-hook find their sources above them; a published crate
+carries them in vendor/. This copies the workspace to a temporary folder, puts the sources and the
+licences where they belong, and runs `cargo package` there, which builds each crate from its own
+archive. Then a program outside the workspace is built from the archives alone and run. It
+publishes nothing.
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CRATES = ("carrel-sys", "carrel", "carrel-select")
+CRATES = ("carrel-sys", "carrel", "carrel-select", "carrel-hook")
+HOOK = ("hook/channel.h", "hook/record.*", "hook/linked/*", "trace/event.h")
 SOURCES = ("*.h", "*.hpp", "*.cc")
 LIMIT_BYTES = 1 << 20  # of one archive; a registry's own limit is ten times that
 
 PROGRAM = """//! Built from the packaged crates alone.
-carrel_select::global!();
+use carrel_hook::Recorded;
+use carrel_select::{Selected, SELECTED};
+
+#[global_allocator]
+static GLOBAL: Recorded<Selected> = Recorded::new(SELECTED);
 
 fn main() {
     let text = String::from("from the archives");
@@ -68,6 +74,13 @@ def copy_workspace(workspace: Path) -> None:
                 shutil.copy(source, place)
 
 
+    for pattern in HOOK:
+        for source in (ROOT / "tools/carrel").glob(pattern):
+            place = (workspace / "carrel-hook/vendor" / source.relative_to(ROOT / "tools/carrel"))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, place)
+
+
 def check_archives(folder: Path, version: str) -> list[Path]:
     archives = [folder / f"{crate}-{version}.crate" for crate in CRATES]
     for archive, crate in zip(archives, CRATES):
@@ -76,6 +89,8 @@ def check_archives(folder: Path, version: str) -> list[Path]:
         wanted = {"Cargo.toml", "README.md", "LICENSE-MIT", "LICENSE-APACHE", "src/lib.rs"}
         if crate == "carrel-sys":
             wanted |= {"vendor/include/carrel/carrel.h", "vendor/src/api/c_api.cc", "build.rs"}
+        if crate == "carrel-hook":
+            wanted |= {"vendor/hook/record.cc", "vendor/trace/event.h", "build.rs"}
         if not wanted <= names:
             die(f"{archive.name} lacks {sorted(wanted - names)}")
         if archive.stat().st_size > LIMIT_BYTES:
@@ -97,7 +112,8 @@ def prove(archives: list[Path], folder: Path, version: str, target: Path) -> str
     (program / "Cargo.toml").write_text(
         '[package]\nname = "program"\nversion = "0.0.0"\nedition = "2021"\n\n[dependencies]\n'
         f'carrel = "{version}"\ncarrel-select = {{ version = "{version}", '
-        f'features = ["carrel"] }}\n\n[patch.crates-io]\n{patches}\n[workspace]\n')
+        f'features = ["carrel"] }}\ncarrel-hook = "{version}"\n\n[patch.crates-io]\n{patches}\n'
+        '[workspace]\n')
     shutil.copy(ROOT / "rust/Cargo.lock", program)  # the same versions of everything else
     return cargo(["run", "-q"], program, target).strip()
 

@@ -1,4 +1,4 @@
-// The carrel_ functions; what they promise is in include/carrel/carrel.h.
+// The carrel_ functions that allocate and free; what they promise is in include/carrel/carrel.h.
 #include <carrel/carrel.h>
 #include <errno.h>
 
@@ -55,18 +55,5 @@ size_t carrel_usable_size(const void* block) {
 }
 
 size_t carrel_good_size(size_t size) { return process_heap.good_size(size); }
-
-size_t carrel_purge() { return process_heap.purge(); }
-
-const char* carrel_version() { return "0.1.0"; }
-
-int carrel_set_option(const char* key, const char* value) {
-  if (key == nullptr || value == nullptr ||
-      process_heap.set_option_now(key, value) != core::OptionError::kNone) {
-    errno = EINVAL;
-    return 0;
-  }
-  return 1;
-}
 
 }  // extern "C"

@@ -46,7 +46,7 @@ void write_value(Text& text, const OptionSpec& spec, std::uint32_t value) {
   }
 }
 
-void complain(TextView key, TextView value, OptionError error) {
+CARREL_COLD void complain(TextView key, TextView value, OptionError error) {
   constexpr std::size_t kShown = 48;  // of what may be any text
   if (key.size > kShown) key.size = kShown;
   if (value.size > kShown) value.size = kShown;

@@ -107,8 +107,8 @@ struct Report {
     say(code, text, pointer, around);
     Os::abort();
   }
-  static void say(const char* code, const char* text, const void* pointer, const char* around,
-                  const void* instruction = nullptr) {
+  CARREL_COLD static void say(const char* code, const char* text, const void* pointer,
+                              const char* around, const void* instruction = nullptr) {
     TextBuffer<320> line;
     line << "carrel: error " << code << ": " << text << ": pointer " << pointer << around << "\n";
     write(line, pointer, instruction);

@@ -287,14 +287,14 @@ class Heap {
 
   // fork: every lock is taken before and released after, in the order of their ranks, so
   // that the child finds each structure whole.
-  void before_fork();
-  void after_fork_in_parent();
-  void after_fork_in_child();
+  CARREL_COLD void before_fork();
+  CARREL_COLD void after_fork_in_parent();
+  CARREL_COLD void after_fork_in_child();
 
   bool ready() const { return state_.load(std::memory_order_acquire) == kReady; }
   const Options& options() const { return options_; }
   /// Options that are read only at the start can be set until the first allocation.
-  OptionError set_option_now(TextView key, TextView value);
+  CARREL_COLD OptionError set_option_now(TextView key, TextView value);
   /// Those in force, also before the first allocation.
   const Options& options_now();
 
@@ -322,8 +322,8 @@ class Heap {
   }
 
   // Budgets of the calling thread: heap/budgets.h.
-  Budget* begin_budget(std::uint64_t bytes, bool& possible);
-  bool end_budget(const Budget* budget);
+  CARREL_COLD Budget* begin_budget(std::uint64_t bytes, bool& possible);
+  CARREL_COLD bool end_budget(const Budget* budget);
   BudgetAccount* budgets();
   /// Whether it is for them that a request cannot be served.
   bool budgets_refuse(std::size_t size, std::size_t alignment);
@@ -377,7 +377,7 @@ class Heap {
   CARREL_NOINLINE void* allocate_large(std::size_t size, std::size_t alignment, bool zero);
   CARREL_COLD bool initialize_now();
   bool begin_setup();
-  bool prepare_parts();
+  CARREL_COLD bool prepare_parts();
   void read_options();
   void* take_uncached(std::uint8_t size_class);
   void* take_slot(std::uint8_t size_class, std::size_t size);
@@ -386,7 +386,7 @@ class Heap {
   void* take_large(std::size_t size, std::size_t alignment, bool zero, ThreadCache& cache);
   void flush(ThreadCache& cache);
   void reclaim();
-  void release_empty();
+  CARREL_COLD void release_empty();
   void keep_house(ThreadCache& cache);
 
   /// Whether a block of so many bytes may stay where it is: it is not more than twice what is
@@ -403,8 +403,8 @@ class Heap {
   CARREL_NOINLINE void* allocate_counted(std::size_t size);
   void* take_counted(ThreadCache& cache, std::uint8_t id, std::size_t size);
   CARREL_COLD bool begin_counting(ThreadCache& cache);
-  void follow_profiling(ThreadCache& cache);
-  void leave_profiling(ThreadCache& cache);
+  CARREL_COLD void follow_profiling(ThreadCache& cache);
+  CARREL_COLD void leave_profiling(ThreadCache& cache);
   void count_large(void* block, std::size_t size) {
     if constexpr (!kCanSample) return;
     if (CARREL_UNLIKELY(profiling_.load(std::memory_order_relaxed))) count_large_now(block, size);
@@ -467,7 +467,7 @@ class Heap {
   CARREL_COLD void* allocate_large_in_budget(std::size_t size, std::size_t alignment, bool zero);
   void* allocate_large_now(std::size_t size, std::size_t alignment, bool zero);
   CARREL_NOINLINE void free_in_budget(ThreadCache& stand_in, void* block);
-  void end_budgets(ThreadCache& cache);
+  CARREL_COLD void end_budgets(ThreadCache& cache);
 
   void check_large(const void* block) const {
     if (CARREL_UNLIKELY(address_of(block) % kGranuleBytes != 0)) {

@@ -143,7 +143,7 @@ class LargeObjects : public LargeBlocks<Os> {
 
   /// Moves a block to a longer span without copying; null if that does not pay or cannot
   /// be done here, with the block left as it was.
-  void* grow_by_moving(void* block, std::size_t size, std::size_t alignment) {
+  CARREL_COLD void* grow_by_moving(void* block, std::size_t size, std::size_t alignment) {
     Span* old = map_.span_of(block);
     if (!this->worth_moving(old)) return nullptr;
     // Whole page tables move at once.

@@ -100,7 +100,7 @@ class Purger {
   }
 
   /// The helper thread's life. Its code must not use thread-local storage.
-  void run() {
+  CARREL_COLD void run() {
     std::uint32_t idle_ticks = 0;
     std::uint32_t next_sweep = ticks() + kSweepEveryTicks;
     for (;;) {
@@ -136,7 +136,7 @@ class Purger {
   }
 
   /// Everything, now: for malloc_trim and for when memory is short. Returns the bytes.
-  std::size_t purge_all() {
+  CARREL_COLD std::size_t purge_all() {
     update_clock();
     spans_.release_all();
     std::size_t bytes = sweep(0);
@@ -213,7 +213,7 @@ class Purger {
 
   /// At most once a tick: what is stale, in small portions, and at once what exceeds a
   /// quarter of the heap.
-  void purge_without_helper() {
+  CARREL_COLD void purge_without_helper() {
     constexpr std::size_t kPortion = 8 * kMiB >> kGranuleShift;
     look_at_memory();
     spans_.release_idle();
@@ -228,7 +228,7 @@ class Purger {
 
   /// Visits every slab. Reads descriptions without their locks, which is harmless because
   /// they are type-stable; the bin looks again under its lock.
-  std::size_t sweep(std::uint32_t age) {
+  CARREL_COLD std::size_t sweep(std::uint32_t age) {
     std::size_t bytes = 0;
     const std::size_t count = context_.map.granule_count();
     for (std::size_t i = 0; i < count; ++i) {

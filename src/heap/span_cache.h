@@ -95,7 +95,7 @@ class SpanCache {
     pool_.release(span);
   }
 
-  std::size_t release(bool all) {
+  CARREL_COLD std::size_t release(bool all) {
     std::size_t released = 0;
     registry_.for_each([&](ThreadCache& cache) {
       cache.kept.take(all, [&](Span* span) {

@@ -78,9 +78,9 @@ inline std::size_t cached_bytes(const ThreadCache& cache) {
 }
 
 template <OsLayer Os, class Large>
-void gather_stats(HeapStats& stats, Shards<Os>& shards, ThreadRegistry<Os>& registry,
-                  const Large& large, const SpanCache<Os>& spans, SpanPool<Os>& pool,
-                  const MetadataArena<Os>& metadata) {
+CARREL_COLD void gather_stats(HeapStats& stats, Shards<Os>& shards, ThreadRegistry<Os>& registry,
+                              const Large& large, const SpanCache<Os>& spans, SpanPool<Os>& pool,
+                              const MetadataArena<Os>& metadata) {
   registry.for_each([&](const ThreadCache& cache) {
     ++stats.threads;
     for_each_cached(cache, [&](std::uint8_t id, std::uint32_t blocks) {

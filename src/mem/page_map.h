@@ -18,6 +18,7 @@
 #include <cstring>
 
 #include "base/bits.h"
+#include "base/compiler.h"
 #include "mem/record_pages.h"
 #include "mem/span.h"
 #include "os/os.h"
@@ -122,7 +123,8 @@ class PageMap {
 
   /// Adds at least `count` granules to the heap, `wish` if possible: the first of them in
   /// `first`, how many in `added`. They read as zero. False: the system refuses.
-  bool extend(std::uint32_t count, std::uint32_t wish, std::uint32_t& first, std::uint32_t& added) {
+  CARREL_COLD bool extend(std::uint32_t count, std::uint32_t wish, std::uint32_t& first,
+                          std::uint32_t& added) {
     if (wish < count) wish = count;
     for (std::uint32_t size = wish;; size = count) {
       added = size;

@@ -109,7 +109,7 @@ class SpanPool {
   }
 
   /// Makes a large span longer without moving it, if free memory follows.
-  bool grow_in_place(Span* span, std::uint32_t new_count) {
+  CARREL_COLD bool grow_in_place(Span* span, std::uint32_t new_count) {
     LockGuard guard(lock_);
     const std::uint32_t extra = new_count - span->count;
     if (!could_fit(extra)) return false;
@@ -165,7 +165,7 @@ class SpanPool {
   /// Gives back pages that have been free for at least `age` ticks, all if 0. Stops after
   /// about `limit` granules; returns the granules given back. The system is called without
   /// the lock: the spans are out of the pool meanwhile.
-  std::size_t purge_older_than(std::uint8_t age, std::size_t limit) {
+  CARREL_COLD std::size_t purge_older_than(std::uint8_t age, std::size_t limit) {
     std::size_t purged = 0;
     std::size_t resume = 0;
     while (purged < limit) {
@@ -446,7 +446,7 @@ class SpanPool {
   }
 
   /// Adds memory to the heap so that `count` granules are free in one piece at its end.
-  bool extend(std::uint32_t count, Density density) {
+  CARREL_COLD bool extend(std::uint32_t count, Density density) {
     if (count > map_.window_granules()) return false;
     if (lender_ != nullptr) return borrow(count);
     if (map_.reserved_at_once() && end_ != 0) {
@@ -514,7 +514,7 @@ class SpanPool {
 
   /// Takes the first stale run from granule `start` of a linked free span on; what lies before
   /// and after it stays in the pool. Null if there is none (or no description is to be had).
-  Span* cut_stale_run(Span* span, std::uint8_t age, std::uint32_t start) {
+  CARREL_COLD Span* cut_stale_run(Span* span, std::uint8_t age, std::uint32_t start) {
     while (start < span->count && !is_stale(span->first + start, age)) ++start;
     if (start == span->count) return nullptr;
     std::uint32_t end = start + 1;
@@ -548,7 +548,7 @@ class SpanPool {
   }
 
   /// Gives one span's pages back and returns it to the pool; 0 if the system refuses.
-  std::size_t purge_span(Span* span) {
+  CARREL_COLD std::size_t purge_span(Span* span) {
     if (lender_ != nullptr) return purge_borrowed(span);
     keep_huge_pages_apart(map_.address(span->first), bytes(span));
     CARREL_PROBE("purge", map_.address(span->first), bytes(span));
@@ -562,8 +562,8 @@ class SpanPool {
     return gone ? count : 0;
   }
 
-  bool borrow(std::uint32_t count);
-  std::size_t purge_borrowed(Span* span);
+  CARREL_COLD bool borrow(std::uint32_t count);
+  CARREL_COLD std::size_t purge_borrowed(Span* span);
   bool restore(Span* span);
   void set_pool(const Span* span, std::uint32_t id) {
     for (std::uint32_t i = 0; i < span->count; ++i) map_.granule(span->first + i).pool = id;

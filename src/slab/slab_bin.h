@@ -117,7 +117,7 @@ class alignas(64) SlabBin {
   /// If `slab` is this bin's and has not been used for `age` ticks: gives it back to the
   /// pool if it is empty, else purges the whole pages in which every slot is free. Meanwhile
   /// those slots count as taken. Returns the bytes given back.
-  std::size_t purge_cold(SlabContext<Os>& context, Span* slab, std::uint32_t age) {
+  CARREL_COLD std::size_t purge_cold(SlabContext<Os>& context, Span* slab, std::uint32_t age) {
     const ClassInfo& info = kClasses[size_class_];
     std::uint64_t held[kMaxWords];
     lock_.lock();
@@ -172,7 +172,7 @@ class alignas(64) SlabBin {
   }
 
   /// Gives entirely free slabs back to the pool; for when memory is short.
-  void release_empty(SlabContext<Os>& context) {
+  CARREL_COLD void release_empty(SlabContext<Os>& context) {
     Span* empties = nullptr;
     {
       LockGuard guard(lock_);

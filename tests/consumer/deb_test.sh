@@ -54,6 +54,7 @@ if [[ -n $tools ]]; then
     fail "carrel-tools must depend on the library of its version"
   run "unpack" dpkg-deb -x "$tools" "$work/root"
   with_command "$work/root"
+  with_hook "$work/root/usr/lib" "$work/root/usr/bin/carrel"
 fi
 
 # dpkg COMMAND...: waits while another package manager holds the lock.

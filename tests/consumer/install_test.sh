@@ -26,6 +26,7 @@ compgen -G "$libdir/libcarrel.so.*-gdb.py" >/dev/null || fail "gdb's script was 
 if [[ -x $build/bin/carrel ]]; then
   # The command finds what it preloads from where it lies.
   run "carrel profile" "$work/prefix/bin/carrel" profile -o "$work/profile" -- /bin/sh -c 'echo ran'
+  with_hook "$libdir" "$work/prefix/bin/carrel"
 fi
 with_cmake "$work/prefix"
 with_pkg_config "$work/prefix" "$libdir"

@@ -75,3 +75,23 @@ no_cxx_runtime() {
     fi
   done
 }
+
+# with_hook LIBDIR COMMAND: a static program is linked with the recording hook as pkg-config says,
+# and the command records it.
+with_hook() {
+  local libdir=$1 command=$2
+  local -a flags
+  read -r -a flags <<<"$(PKG_CONFIG_PATH=$libdir/pkgconfig pkg-config --libs carrel-hook)"
+  printf '%s\n' '#include <stdlib.h>' 'int main(void) { free(malloc(12345)); return 0; }' \
+    >"$work/hooked.c"
+  run "link with the hook" cc -static -fno-builtin "$work/hooked.c" -o "$work/hooked" "${flags[@]}"
+  run "carrel record of a static program" "$command" record -o "$work/hooked.crl" -- "$work/hooked"
+  "$command" trace info --events "$work/hooked.crl" | grep -q 'malloc.* size=12345' ||
+    fail "the static program's allocation was not recorded"
+  printf '%s\n' 'cmake_minimum_required(VERSION 3.22)' 'project(hooked C)' \
+    'find_package(carrel REQUIRED)' 'add_executable(hooked hooked.c)' \
+    'target_link_libraries(hooked PRIVATE carrel::hook)' >"$work/CMakeLists.txt"
+  run "configure" cmake -S "$work" -B "$work/hook" -Dcarrel_DIR="$libdir/cmake/carrel"
+  run "build with carrel::hook" cmake --build "$work/hook"
+  readelf -nW "$work/hook/hooked" | grep -q note.carrel.hook || fail "carrel::hook links no hook"
+}

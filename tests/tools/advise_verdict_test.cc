@@ -23,15 +23,24 @@ Json interval(double middle, double spread) {
   return {{"median", middle}, {"low", middle * (1 - spread)}, {"high", middle * (1 + spread)}};
 }
 
-Json comparison(const std::vector<Result>& results, double noise) {
+// What one run of the program takes on its baseline.
+struct Run {
+  double cpu_s = 1;
+  double rss_bytes = 64 << 20;
+};
+
+Json comparison(const std::vector<Result>& results, double noise, const Run& run = {}) {
   Json allocators = Json::array();
   for (const Result& result : results) {
     const Json ratios = {{"cpu_s", interval(result.cpu, result.spread)},
                          {"tail_ns", interval(result.cpu, result.spread)},
                          {"peak_rss_bytes", interval(result.rss, result.spread)}};
+    const Json metrics = {{"cpu_s", interval(result.cpu * run.cpu_s, result.spread)},
+                          {"tail_ns", interval(result.cpu * 1000, result.spread)},
+                          {"peak_rss_bytes", interval(result.rss * run.rss_bytes, result.spread)}};
     allocators.push_back({{"name", result.name},
                           {"path", "/lib/lib" + result.name + ".so"},
-                          {"metrics", ratios},
+                          {"metrics", metrics},
                           {"ratios", ratios}});
   }
   return {{"baseline", results.front().name},
@@ -210,6 +219,107 @@ TEST(Verdict, AFailedAllocatorIsADoubtNotAWinner) {
   const Json result = decide(measured, {});
   EXPECT_EQ(result.at("exit_code"), kExitKeep);
   EXPECT_EQ(result.at("doubts").at(0), "scudo: the program ended by signal 11");
+}
+
+// One test for each branch of the decision: what kind of allocator the numbers ask for.
+
+Json verdict_of_run(const Run& run, const std::vector<Result>& results, VerdictOptions options) {
+  Json measured = document(0.2);
+  measured["comparison"] = comparison(results, 0.01, run);
+  return decide(measured, options);
+}
+
+std::string kind(const Json& result) { return result.at("kind").get<std::string>(); }
+
+TEST(VerdictKind, DefaultWhereAllocationIsNoBottleneck) {
+  const Json result = verdict(0.01, {{"glibc", 1, 1}, {"carrel", 0.5, 0.5}});
+  EXPECT_EQ(result.at("action"), "keep");
+  EXPECT_EQ(kind(result), "default: allocation is no measured bottleneck");
+  EXPECT_TRUE(result.at("doubts").empty());
+}
+
+TEST(VerdictKind, WaitingThreadsAreNamedEvenBelowTheCeiling) {
+  Json measured = document(0.01);
+  measured["cpu"]["sleeping_time"] = 0.3;
+  const Json result = decide(measured, {});
+  EXPECT_EQ(result.at("action"), "keep");
+  EXPECT_NE(result.at("doubts").dump().find("asleep for 30.0%"), std::string::npos) << result;
+}
+
+TEST(VerdictKind, ThreadCachingWhereAllocationCostsOrThreadsWait) {
+  const std::vector<Result> results = {{"glibc", 1, 1}, {"carrel", 0.8, 1}};
+  Json measured = document(0.2);
+  measured["comparison"] = comparison(results, 0.01);
+  EXPECT_EQ(kind(decide(measured, {})), "fast, thread-caching: allocation is a measured cost");
+  measured["cpu"]["sleeping_time"] = 0.2;
+  EXPECT_EQ(kind(decide(measured, {})), "fast, thread-caching: threads wait in the allocator");
+  const Json result = decide(measured, {.goal = Goal::kTail});
+  EXPECT_EQ(result.at("exit_code"), kExitSwitch);
+  EXPECT_EQ(kind(result), "fast, thread-caching: the slowest calls are the trouble");
+}
+
+TEST(VerdictKind, GivesMemoryBackWhereResidentMemoryIsTheTrouble) {
+  const Json result =
+      verdict_of_run({}, {{"glibc", 1, 1}, {"carrel", 1, 0.7}}, {.goal = Goal::kRss});
+  EXPECT_EQ(result.at("exit_code"), kExitSwitch);
+  EXPECT_EQ(kind(result), "one that gives memory back: resident memory is the trouble");
+}
+
+TEST(VerdictKind, HardenedWhereAskedFor) {
+  const Json result = verdict_of_run({}, {{"glibc", 1, 1}, {"scudo", 1.2, 1.1}, {"carrel", 0.8, 1}},
+                                     {.hardened = true});
+  EXPECT_EQ(result.at("allocator"), "scudo");
+  EXPECT_EQ(kind(result), "hardened: safety was asked for");
+}
+
+TEST(VerdictKind, TheSystemsWhereNothingIsGained) {
+  const Json result = verdict_of_run({}, {{"glibc", 1, 1}, {"carrel", 0.99, 1}}, {});
+  EXPECT_EQ(result.at("action"), "keep");
+  EXPECT_EQ(kind(result), "the system's: size and simplicity rule");
+  EXPECT_NE(result.at("reasons").dump().find("one more library"), std::string::npos);
+}
+
+TEST(VerdictKind, TheSystemsWhereARunIsTooShortToGainFrom) {
+  const std::vector<Result> results = {{"glibc", 1, 1}, {"carrel", 0.9, 1}};
+  const Json brief = verdict_of_run({.cpu_s = 0.008}, results, {});
+  EXPECT_EQ(brief.at("action"), "keep");
+  EXPECT_EQ(brief.at("allocator"), "glibc");
+  EXPECT_EQ(kind(brief), "the system's: size and simplicity rule");
+  EXPECT_NE(brief.at("headline").get<std::string>().find("0.80 ms of CPU time a run"),
+            std::string::npos);
+  EXPECT_EQ(verdict_of_run({.cpu_s = 0.012}, results, {}).at("action"), "switch");
+}
+
+TEST(VerdictKind, TheSystemsWhereAProgramIsTooSmallToGainFrom) {
+  const std::vector<Result> results = {{"glibc", 1, 1}, {"carrel", 1, 0.9}};
+  const VerdictOptions options = {.goal = Goal::kRss};
+  const Json small = verdict_of_run({.rss_bytes = 2 << 20}, results, options);
+  EXPECT_EQ(small.at("action"), "keep");
+  EXPECT_EQ(kind(small), "the system's: size and simplicity rule");
+  EXPECT_NE(small.at("headline").get<std::string>().find("205 KiB a run"), std::string::npos);
+  EXPECT_EQ(verdict_of_run({.rss_bytes = 4 << 20}, results, options).at("action"), "switch");
+}
+
+TEST(VerdictKind, AnotherOneInUseThatGainsNothingCouldBeLeftOut) {
+  const Json result = verdict_of_run({}, {{"jemalloc", 1, 1}, {"glibc", 1.002, 1.01}}, {});
+  EXPECT_EQ(result.at("action"), "keep");
+  EXPECT_EQ(kind(result), "the system's: size and simplicity rule");
+  EXPECT_NE(result.at("reasons").dump().find("jemalloc can be left out"), std::string::npos);
+  // Not where it is what keeps the program small.
+  EXPECT_EQ(kind(verdict_of_run({}, {{"jemalloc", 1, 1}, {"glibc", 1.002, 1.2}}, {})),
+            "default: no other is better by enough");
+}
+
+TEST(VerdictKind, AnAllocatorInsideTheProgramCannotBeExchanged) {
+  Json measured = document(0.2);
+  measured.erase("cpu");
+  measured["provenance"]["allocator"] = {{"name", "libc (linked in)"}, {"linked_in", true}};
+  measured["replay"] = comparison({{"glibc", 1, 1}, {"carrel", 0.5, 1}}, 0.01);
+  measured["fidelity"] = {{"within", false}, {"within_memory", false}, {"checks", Json::array()}};
+  const Json result = decide(measured, {});
+  EXPECT_EQ(result.at("exit_code"), kExitInconclusive);
+  EXPECT_NE(result.at("headline").get<std::string>().find("libc (linked in) is part"),
+            std::string::npos);
 }
 
 }  // namespace

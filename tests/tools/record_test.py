@@ -144,6 +144,14 @@ def test_disk_limit(folder: Path) -> None:
                   status=17)
     require("--max-disk" in said.stderr, said.stderr)
     require(info(trace)["truncated"], info(trace))
+    # The limit holds for what is written, the little apart that closes the file.
+    carrel("record", "-o", str(trace), "--", COUNTED, "32", "1000", status=17)
+    whole = trace.stat().st_size
+    carrel("record", "--max-disk", str(whole // 2), "-o", str(trace), "--", COUNTED, "32", "1000",
+           status=17)
+    closing = 16384
+    require(whole > 4 * closing, whole)
+    require(info(trace)["truncated"] and trace.stat().st_size < whole // 2 + closing, info(trace))
 
 
 # write() fails for traces once they have so many bytes: a disk that fills up.
@@ -300,8 +308,20 @@ def test_trim_and_anonymize(folder: Path) -> None:
     require(sizes(other) == sizes(trace), "other sizes")
     words = carrel("trace", "info", str(other)).stdout
     require("counted" not in words, words)
+    said = json.loads(carrel("trace", "anonymize", str(trace), "-o", str(other),
+                             "--json").stdout)
+    require(said == {"input": str(trace), "output": str(other), "events_made": 0,
+                     "events_read": info(trace)["events"],
+                     "events_written": info(other)["events"]}, said)
     carrel("trace", "trim", str(trace), "-o", str(other), "--to", "3600")
     require(sizes(other) == sizes(trace), "other sizes after trim")
+    # Counts are those of the two files, whatever stretch it is.
+    for stretch in (["--to", "3600"], ["--from", f"{info(trace)['peak_live_seconds']}"]):
+        said = json.loads(carrel("trace", "trim", str(trace), "-o", str(other), "--json",
+                                 *stretch).stdout)
+        require(said["events_read"] == info(trace)["events"], said)
+        require(said["events_written"] == info(other)["events"], said)
+    require(said["events_made"] > 0, said)
 
 
 def test_replay(folder: Path) -> None:
@@ -330,6 +350,14 @@ def test_replay(folder: Path) -> None:
 def test_run(folder: Path) -> None:
     require(carrel("run", "--alloc", "carrel", "--", "sh", "-c", "exit 7", status=7) is not None,
             "run")
+    out = folder / "run.json"
+    said = carrel("run", "--json", str(out), "--", "sh", "-c", "echo mine; exit 3", status=3).stdout
+    require(said == "mine\n", said)  # standard output is the program's alone
+    facts = json.loads(out.read_text())
+    require(facts["allocator"]["name"] == "carrel" and facts["served"], facts)
+    require(facts["malloc"] == facts["allocator"]["path"], facts)
+    require(facts["command"] == ["sh", "-c", "echo mine; exit 3"], facts)
+    carrel("run", "--json", str(folder / "no" / "x"), "--", "true", status=1)
     said = carrel("run", "--alloc", "carrel", "--", "sh", "-c", "echo $LD_PRELOAD").stdout
     require(said.strip().endswith("libcarrel.so"), said)
     # Another program in the same process must take it too: one with a malloc of its own does not.
@@ -361,6 +389,34 @@ def test_inert_preload(folder: Path) -> None:
     glibc, taken, inert = out["allocators"]
     require("failed" not in glibc and "failed" not in taken, out)
     require("did not take: malloc comes from" in inert["failed"], inert)
+
+
+def test_wrappers(folder: Path) -> None:
+    """What a wrapper becomes is what was measured: when that takes nothing, it is said."""
+    source, static = folder / "static.c", folder / "static"
+    source.write_text("#include <stdlib.h>\nint main(void) { for (volatile long i = 0;"
+                      " i < 40000000; ++i); free(malloc(9)); return 0; }\n", encoding="ascii")
+    subprocess.run(["cc", "-static", "-o", str(static), str(source)], check=True)
+    wrapper = folder / "wrapper"
+    wrapper.write_text(f"#!/bin/sh\nexec {static}\n", encoding="ascii")
+    wrapper.chmod(0o755)
+    words = ["--alloc", "glibc,carrel", "--runs", "2"]
+    for command in ([str(wrapper)], ["sh", "-c", f"{static}; exit 0"]):
+        out = json.loads(carrel("compare", "--json", *words, "--", *command).stdout)
+        glibc, other = out["allocators"]
+        require("failed" not in glibc and "linked statically" in other["failed"], out)
+    said = carrel("advise", "--alloc", "glibc,carrel", "--", str(wrapper), status=1).stderr
+    require("no verdict: the work is done by" in said, said)
+    # One that does take it is measured, through a shell that becomes it or waits for it.
+    loop = "import sys; print(sum(len(str(i)) for i in range(200000)))"
+    for command in (f"exec python3 -c '{loop}'", f"python3 -c '{loop}'; exit 0"):
+        said = carrel("compare", "--json", *words, "--", "sh", "-c", command).stdout
+        out = json.loads(said)
+        require(all("failed" not in one for one in out["allocators"]), out)
+    # It empties its environment before it becomes the program: nothing is preloaded there.
+    command = f"exec env -i {sys.executable} -c '{loop}'"
+    out = json.loads(carrel("compare", "--json", *words, "--", "sh", "-c", command).stdout)
+    require("whose malloc comes from" in out["allocators"][1]["failed"], out)
 
 
 def test_doctor(folder: Path) -> None:

@@ -10,11 +10,25 @@ set_target_properties(test_tools_counted PROPERTIES OUTPUT_NAME counted)
 
 foreach(name IN ITEMS exact_counts other_allocator killed_program killed_recorder cut_file
     disk_limit full_disk full_temporary_folder interrupted_program messages fork_and_exec
-    trim_and_anonymize replay run inert_preload doctor fixed_address)
+    trim_and_anonymize replay run inert_preload wrappers doctor fixed_address)
   add_test(NAME tools.record.${name}
     COMMAND Python3::Interpreter "${CMAKE_CURRENT_SOURCE_DIR}/record_test.py"
       "$<TARGET_FILE:carrel_command>" "$<TARGET_FILE:test_tools_counted>" ${name})
   set_tests_properties(tools.record.${name} PROPERTIES LABELS tools TIMEOUT 240)
+endforeach()
+
+# The same program with the hook linked in, static and not.
+add_executable(test_tools_counted_static programs/counted.cc)
+target_link_libraries(test_tools_counted_static PRIVATE carrel_warnings carrel::hook)
+target_compile_options(test_tools_counted_static PRIVATE -fno-builtin)
+target_link_options(test_tools_counted_static PRIVATE -static)
+set_target_properties(test_tools_counted_static PROPERTIES OUTPUT_NAME counted_static)
+foreach(name IN ITEMS static_counts static_advice static_profile linked_and_preloaded other_libc)
+  add_test(NAME tools.hook.${name}
+    COMMAND Python3::Interpreter "${CMAKE_CURRENT_SOURCE_DIR}/hook_test.py"
+      "$<TARGET_FILE:carrel_command>" "$<TARGET_FILE:test_tools_counted_static>"
+      "$<TARGET_FILE:carrel_hook_linked>" ${name})
+  set_tests_properties(tools.hook.${name} PROPERTIES LABELS tools TIMEOUT 240)
 endforeach()
 
 add_executable(test_tools_trace trace_test.cc)

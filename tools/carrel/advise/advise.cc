@@ -19,7 +19,9 @@
 #include "base/temporary.h"
 #include "compare/table.h"
 #include "compare/trials.h"
+#include "launch/linked_in.h"
 #include "launch/preflight.h"
+#include "launch/witness.h"
 #include "replay/replay.h"
 
 namespace carrel::tools {
@@ -47,12 +49,27 @@ class Advice {
 
   Json take() {
     if (!options_.trace.empty()) return take_trace();
-    require_preloadable(preflight(options_.command));
-    catch_interrupts();
+    const Preflight check = preflight(options_.command);
     allocators_ = options_.allocators.empty() ? find_allocators() : options_.allocators;
+    require_recordable(check, allocators_.front());
+    catch_interrupts();
     run_.command = options_.command;
     run_.quiet = true;
-    measure();
+    if (check.obstacle == Obstacle::kNone && !check.carries_hook) require_taking();
+    // A program with the hook inside may have its allocator inside as well. The recording tells,
+    // and then there is nothing that could be preloaded: no ceiling, no real runs.
+    if (!check.carries_hook) look_at_ceiling();
+    const LibraryInfo found = record_once();
+    if (is_linked_in(found.name) || check.obstacle != Obstacle::kNone) {
+      say(fmt::format("{} cannot be exchanged from outside: replays on the others, no real runs",
+                      found.name));
+      predict();
+      return finish();
+    }
+    if (check.carries_hook) look_at_ceiling();
+    name_baseline(found);
+    add_ceiling(document_, *ceiling_, allocators_.front().name);
+    keep();
     if (!settled()) {
       predict();
       compare();
@@ -100,10 +117,27 @@ class Advice {
     if (options_.say) options_.say(line);
   }
 
-  void measure() {
+  // A wrapper may start a program that takes nothing that is preloaded, and then all that could be
+  // measured would be the wrapper.
+  void require_taking() const {
+    const auto other = std::find_if(allocators_.begin(), allocators_.end(),
+                                    [](const Allocator& a) { return !a.is_system(); });
+    if (other == allocators_.end()) return;
+    say("looking which process does the work");
+    const std::string why = why_not_at_work(options_.command, *other);
+    if (!why.empty()) {
+      throw UserError("no verdict: {}; give advise that program itself", why);
+    }
+  }
+
+  void look_at_ceiling() {
     say("measuring the ceiling: CPU time in the allocator");
     ceiling_ = measure_ceiling(allocators_.front(), run_, kMostCeilingRuns);
     check_interrupt();
+  }
+
+  // What the recorded program ran on.
+  LibraryInfo record_once() {
     say("recording one run");
     GatherOptions gather_options;
     gather_options.command = options_.command;
@@ -114,10 +148,9 @@ class Advice {
     Gathered gathered = gather(gather_options);
     document_ = std::move(gathered.document);
     trace_ = gathered.trace;
-    name_baseline(TraceReader(trace_).info().allocator);
-    add_ceiling(document_, *ceiling_, allocators_.front().name);
     keep();
     check_interrupt();
+    return TraceReader(trace_).info().allocator;
   }
 
   // The program may bring an allocator along: then "nothing preloaded" is not the system's. A
@@ -136,6 +169,11 @@ class Advice {
   // A trace's baseline is what it was recorded on, from the file that it names.
   void name_recorded(const LibraryInfo& found) {
     if (found.name == allocators_.front().name) return;
+    if (is_linked_in(found.name)) {
+      say(fmt::format("the trace was recorded on {}, which cannot be replayed; {} stands first",
+                      found.name, allocators_.front().name));
+      return;
+    }
     std::error_code error;
     if (found.path.empty() || !std::filesystem::exists(found.path, error)) {
       throw UserError(

@@ -13,12 +13,20 @@
 #include "base/error.h"
 #include "compare/statistics.h"
 #include "compare/table.h"
+#include "launch/linked_in.h"
 
 namespace carrel::tools {
 
 namespace {
 
 constexpr double kWorthNaming = 0.01;  // of the other resource, in the headline
+// What a run must save for a library more to be worth it, whatever its share: about what loading
+// one takes.
+constexpr double kLeastSaved_s = 0.001;
+constexpr double kLeastSaved_bytes = 256 << 10;
+constexpr double kWaiting = 0.05;  // share of the calls' time spent asleep: threads contend
+constexpr const char* kSystem = "glibc";
+constexpr const char* kSystemKind = "the system's: size and simplicity rule";
 constexpr const char* kHardenedNames[] = {"scudo", "hardened_malloc", "carrel-secure"};
 
 const char* goal_word(Goal goal) {
@@ -79,7 +87,8 @@ struct Field {
   std::string source;  // "in real runs" or "in replays"
   int runs = 0;
   double noise = 0;
-  std::vector<Candidate> candidates;  // without the baseline
+  std::optional<double> baseline_value;  // of the metric, in its unit, a run
+  std::vector<Candidate> candidates;     // without the baseline
   std::vector<std::string> failures;
 };
 
@@ -101,7 +110,13 @@ Field field_of(const Json& comparison, Goal goal, const std::string& source) {
       field.failures.push_back(name + ": " + entry.value("failed", ""));
       continue;
     }
-    if (name == field.baseline) continue;
+    if (name == field.baseline) {
+      if (const Json metrics = entry.value("metrics", Json::object());
+          metrics.contains(field.metric)) {
+        field.baseline_value = metrics.at(field.metric).value("median", 0.0);
+      }
+      continue;
+    }
     const auto ratio = find_ratio(entry, field.metric);
     if (!ratio) continue;
     field.candidates.push_back(
@@ -116,9 +131,9 @@ class Decision {
  public:
   Decision(const Json& document, const VerdictOptions& options)
       : document_(document), options_(options) {
-    current_ = document.at("provenance").contains("allocator")
-                   ? document.at("provenance").at("allocator").value("name", "?")
-                   : "?";
+    const Json& provenance = document.at("provenance");
+    if (!provenance.contains("allocator")) return;
+    current_ = provenance.at("allocator").value("name", "?");
   }
 
   Json take() {
@@ -136,6 +151,14 @@ class Decision {
     if (!real) field_ = predicted_;
     if (field_ && !field_->baseline.empty()) current_ = field_->baseline;
     if (options_.goal == Goal::kCpu && !options_.hardened && below_ceiling()) return finish();
+    if (!field_ && replayed && is_linked_in(current_)) {
+      return settle(kExitInconclusive,
+                    current_ +
+                        " is part of the program: it can be neither replayed nor exchanged "
+                        "from outside, so that no gain over it is known. The replays compare "
+                        "the others with each other; link one of them in and time both "
+                        "builds");
+    }
     if (!field_ && replayed && !faithful_) {
       return settle(kExitInconclusive,
                     "the replay is not faithful to the program, and the program "
@@ -245,6 +268,11 @@ class Decision {
         "Even an allocator that took no time at all would save at most {} of CPU time (upper bound "
         "of the 95% interval), less than the {} asked for.",
         percent(ceiling_->high), percent(options_.min_gain)));
+    if (waiting() >= kWaiting) {
+      doubts_.push_back(fmt::format(
+          "threads were asleep for {} of the time in timed calls: see what --goal tail says",
+          percent(waiting())));
+    }
     if (field_ && !field_->candidates.empty()) {
       const Candidate& best = field_->candidates.front();
       reasons_.push_back(fmt::format("{} {} {}: {} CPU time.", best.name, field_->source,
@@ -332,9 +360,13 @@ class Decision {
       }
     }
     note_candidate(*best);
-    kind_ = options_.goal == Goal::kRss
-                ? "one that gives memory back: resident memory is the trouble"
-                : "fast, thread-caching: allocation is a measured cost";
+    if (const std::string little = too_little(*best); !little.empty()) {
+      return keep_simple(fmt::format("Keep {}: {} gains {}, but that is {}.", current_, best->name,
+                                     percent(best->gain()), little),
+                         "Less than what loading one more library takes: the system's own, which "
+                         "is there already, is the smaller and simpler choice.");
+    }
+    kind_ = kind_of_switch();
     if (best != good.front()) {
       reasons_.push_back(
           fmt::format("{} is no worse than {} beyond its interval, and needs less {}.", best->name,
@@ -362,6 +394,65 @@ class Decision {
     return recommend(*best, fmt::format("{} than {}.", headline, current_));
   }
 
+  std::string kind_of_switch() const {
+    switch (options_.goal) {
+      case Goal::kRss:
+        return "one that gives memory back: resident memory is the trouble";
+      case Goal::kTail:
+        return "fast, thread-caching: the slowest calls are the trouble";
+      case Goal::kCpu:
+        break;
+    }
+    return waiting() >= kWaiting ? "fast, thread-caching: threads wait in the allocator"
+                                 : "fast, thread-caching: allocation is a measured cost";
+  }
+
+  // Share of the time in timed calls that threads slept in, as they do for a lock; 0 if unknown.
+  double waiting() const {
+    return document_.contains("cpu") ? document_.at("cpu").value("sleeping_time", 0.0) : 0;
+  }
+
+  // What a run would save over the system's allocator, in words, when that is too little to be
+  // worth a library; else empty.
+  std::string too_little(const Candidate& candidate) const {
+    if (field_->baseline != kSystem || !field_->baseline_value || options_.goal == Goal::kTail ||
+        !document_.contains("comparison")) {
+      return {};
+    }
+    const double saved = *field_->baseline_value * candidate.gain();
+    if (options_.goal == Goal::kCpu && saved < kLeastSaved_s) {
+      return fmt::format("{:.2f} ms of CPU time a run", saved * 1e3);
+    }
+    if (options_.goal == Goal::kRss && saved < kLeastSaved_bytes) {
+      return fmt::format("{:.0f} KiB a run", saved / 1024);
+    }
+    return {};
+  }
+
+  Json keep_simple(const std::string& headline, const std::string& reason) {
+    action_ = kExitKeep;
+    kind_ = kSystemKind;
+    headline_ = headline;
+    reasons_.push_back(reason);
+    return finish();
+  }
+
+  // Another allocator is in use and gains nothing over the system's: that one would be simpler.
+  void note_simpler() {
+    for (const Candidate& candidate : field_->candidates) {
+      const double room = 1 + std::max(options_.min_gain, field_->noise);
+      if (candidate.name != kSystem || candidate.ratio.high > room ||
+          (candidate.other && candidate.other->median > room)) {
+        continue;
+      }
+      kind_ = kSystemKind;
+      reasons_.push_back(
+          fmt::format("The system's own does as well, {} {}: where size and simplicity rule, {} "
+                      "can be left out.",
+                      ratio_words(candidate.ratio), field_->source, current_));
+    }
+  }
+
   Json stay() {
     const Candidate& best = field_->candidates.front();
     note_candidate(best);
@@ -377,7 +468,7 @@ class Decision {
                       percent(field_->noise)));
     }
     action_ = kExitKeep;
-    kind_ = "default: no other is better by enough";
+    kind_ = current_ == kSystem ? kSystemKind : "default: no other is better by enough";
     headline_ =
         fmt::format("Keep {}: the best of {} others, {}, has {} {}; a change must gain {}.",
                     current_, field_->candidates.size(), best.name, change_words(best.ratio.median),
@@ -388,6 +479,12 @@ class Decision {
     }
     reasons_.push_back(
         fmt::format("{}: {} {}.", best.name, ratio_words(best.ratio), field_->source));
+    if (current_ == kSystem) {
+      reasons_.push_back(
+          "Nothing is gained by one more library; the system's own is there already.");
+    } else {
+      note_simpler();
+    }
     return finish();
   }
 

@@ -30,6 +30,7 @@ struct Finding {
   bool served = true;  // by the wanted one
   std::string why;
   std::string advice;
+  bool carries_hook = false;  // carrel's recording hook is linked in
 };
 
 // Why `allocator` doesn't serve a program that loads libraries like any other.
@@ -61,6 +62,7 @@ Finding look_at_program(const std::vector<std::string>& command, const Options& 
   Finding finding;
   const Preflight check = preflight(command);
   finding.program = check.loaded.string();
+  finding.carries_hook = check.carries_hook;
   Allocator wanted{"glibc", {}};
   if (!options.allocator.empty()) {
     wanted = parse_allocator(options.allocator);
@@ -70,6 +72,9 @@ Finding look_at_program(const std::vector<std::string>& command, const Options& 
     finding.served = false;
     finding.why = check.why;
     finding.advice = check.advice;
+    if (hook_helps(check) && !check.carries_hook) {
+      finding.advice += fmt::format("; to record it as it is, {}", kHookAdvice);
+    }
     if (check.obstacle == Obstacle::kOwnMalloc) {
       finding.bindings.files["malloc"] = check.loaded.string();
     }
@@ -107,7 +112,8 @@ void print(const Finding& finding, bool json) {
                                 {"wanted", finding.wanted},
                                 {"served", finding.served},
                                 {"why", finding.why},
-                                {"advice", finding.advice}};
+                                {"advice", finding.advice},
+                                {"carries_hook", finding.carries_hook}};
     fmt::print("{}\n", out.dump(2));
     return;
   }
@@ -124,6 +130,9 @@ void print(const Finding& finding, bool json) {
       fmt::print("but        {} comes from {}\n", operators ? "operator new or delete" : symbol,
                  where);
     }
+  }
+  if (finding.carries_hook) {
+    fmt::print("hook       linked in: carrel record, profile and advise see what it allocates\n");
   }
   if (!finding.why.empty()) {
     fmt::print("{}  {}\n", finding.wanted.empty() ? "obstacle " : "not " + finding.wanted,

@@ -31,7 +31,10 @@ struct Options {
 
 int run(const Options& options) {
   if (options.folder.empty()) throw UsageError("-o needs the name of a folder");
-  require_preloadable(preflight(*options.command));
+  const Preflight check = preflight(*options.command);
+  require_recordable(check, parse_allocator(options.allocator));
+  // What measures CPU time is preloaded, also where the recording hook is linked in.
+  const bool once = options.once || check.obstacle != Obstacle::kNone;
   catch_interrupts();
   const OutputFolder folder(options.folder, "profile");
   const auto say = [](const std::string& line) { fmt::print(stderr, "carrel: {}\n", line); };
@@ -44,7 +47,10 @@ int run(const Options& options) {
   gather_options.every_process = options.follow_fork;
   gather_options.say = say;
   std::optional<Ceiling> ceiling;
-  if (!options.once) {
+  if (once && !options.once) {
+    say(fmt::format("one run, without a share of CPU time: {}", check.why));
+  }
+  if (!once) {
     say("two runs: the first measures CPU time, its output is dropped; the second is recorded");
     RunOptions run_options;
     run_options.command = *options.command;

@@ -105,7 +105,9 @@ RunFunction setup(CLI::App& command) {
   command
       .add_option("--alloc", options->allocator, "the allocator to record on: NAME or NAME=PATH")
       ->capture_default_str();
-  command.add_option("--max-disk", options->max_disk, "stop recording at this size (K, M, G)")
+  command
+      .add_option("--max-disk", options->max_disk,
+                  "stop recording before the files are this large (K, M, G)")
       ->capture_default_str();
   command.add_flag("--stacks", options->stacks, "take stacks of call sites");
   command

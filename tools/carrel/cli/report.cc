@@ -16,6 +16,7 @@ namespace {
 struct Options {
   std::string place;
   std::string output;
+  bool json = false;
 };
 
 int run(const Options& options) {
@@ -23,6 +24,11 @@ int run(const Options& options) {
       is_snapshot(options.place) ? read_snapshot(options.place) : read_document(options.place);
   const std::string page = report_page(document);
   write_file(page, options.output);
+  if (options.json) {
+    const Json out = {{"input", options.place}, {"output", options.output}, {"bytes", page.size()}};
+    fmt::print("{}\n", out.dump(2));
+    return kExitOk;
+  }
   fmt::print("{}: {} KiB, one file, opens in any browser\n", options.output, page.size() / 1024);
   return kExitOk;
 }
@@ -34,6 +40,7 @@ RunFunction setup(CLI::App& command) {
                   "folder of carrel profile, an analysis document, or a snapshot")
       ->required();
   command.add_option("-o,--output", options->output, "the HTML file to write")->required();
+  command.add_flag("--json", options->json, "print what was written as JSON");
   return [options] { return run(*options); };
 }
 

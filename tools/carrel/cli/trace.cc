@@ -176,20 +176,33 @@ int run_info(const Options& options) {
   return kExitOk;
 }
 
+int print_rewrite(const Options& options, const RewriteResult& result) {
+  const nlohmann::json out = {{"input", options.input},
+                              {"output", options.output},
+                              {"events_read", result.read},
+                              {"events_written", result.written},
+                              {"events_made", result.made}};
+  fmt::print("{}\n", out.dump(2));
+  return kExitOk;
+}
+
 int run_trim(const Options& options) {
   if (options.to_seconds != 0 && options.to_seconds <= options.from_seconds) {
     throw UsageError("--to must be later than --from");
   }
   const RewriteResult result =
       trim_trace(options.input, options.output, options.from_seconds, options.to_seconds);
-  fmt::print(stderr, "carrel: {}: {} of {} events\n", options.output, result.kept, result.read);
+  if (options.json) return print_rewrite(options, result);
+  fmt::print(stderr, "carrel: {}: {} events out of {}; {} of them make what lived before\n",
+             options.output, result.written, result.read, result.made);
   return kExitOk;
 }
 
 int run_anonymize(const Options& options) {
   const RewriteResult result = anonymize_trace(options.input, options.output);
+  if (options.json) return print_rewrite(options, result);
   fmt::print(stderr, "carrel: {}: {} events, no command, paths, stacks or real addresses\n",
-             options.output, result.kept);
+             options.output, result.written);
   return kExitOk;
 }
 
@@ -210,6 +223,7 @@ RunFunction setup(CLI::App& command) {
   info->add_flag("--events", options->events, "print every event instead, one a line");
   CLI::App* trim = add("trim", "keep a stretch of time", run_trim);
   trim->add_option("-o,--output", options->output, "the new trace")->required();
+  trim->add_flag("--json", options->json, "print what was written as JSON");
   trim->add_option("--from", options->from_seconds, "seconds from the beginning")
       ->check(CLI::NonNegativeNumber);
   trim->add_option("--to", options->to_seconds, "seconds from the beginning; 0: to the end")
@@ -217,6 +231,7 @@ RunFunction setup(CLI::App& command) {
   CLI::App* anonymize =
       add("anonymize", "leave out what names the program and its machine", run_anonymize);
   anonymize->add_option("-o,--output", options->output, "the new trace")->required();
+  anonymize->add_flag("--json", options->json, "print what was written as JSON");
   return [chosen] { return (*chosen)(); };
 }
 

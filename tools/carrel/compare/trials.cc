@@ -10,6 +10,7 @@
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "launch/proof.h"
+#include "launch/witness.h"
 
 namespace carrel::tools {
 
@@ -36,6 +37,21 @@ std::string why_not_taken(const std::vector<std::string>& command, const Allocat
     return "it did not take: malloc comes from " + file;
   } catch (const UserError&) {
     return {};  // the first run tells whether the program starts
+  }
+}
+
+// The same for what the program becomes: a wrapper that takes the allocator may start one that does
+// not. What does the work takes all that are preloaded, or none of them.
+void check_at_work(const std::vector<std::string>& command, std::vector<Trial>& trials) {
+  const auto preloaded = [](const Trial& trial) {
+    return !trial.allocator.is_system() && trial.failed.empty();
+  };
+  const auto first = std::find_if(trials.begin(), trials.end(), preloaded);
+  if (first == trials.end()) return;
+  const std::string why = why_not_at_work(command, first->allocator);
+  if (why.empty()) return;
+  for (Trial& trial : trials) {
+    if (preloaded(trial)) trial.failed = "it did not take: " + why;
   }
 }
 
@@ -95,6 +111,7 @@ TrialResults run_trials(const TrialOptions& options) {
     results.trials.push_back(
         {allocator, describe(allocator), {}, why_not_taken(options.run.command, allocator)});
   }
+  check_at_work(options.run.command, results.trials);
   if (const Trial& baseline = results.trials.front(); !baseline.failed.empty()) {
     throw UserError("{}: {}; carrel doctor --alloc {} -- CMD says why", baseline.allocator.name,
                     baseline.failed, baseline.allocator.name);

@@ -1,17 +1,17 @@
 // The functions that the hook puts in front of the allocator's: malloc and its family,
 // pthread_create and join, fork. Each calls the next definition of itself and writes down what
-// happened. They keep the allocator's results and errno as they are. operator new and delete:
-// entry_new.cc.
+// happened. They keep the allocator's results and errno as they are. Compiled twice: under their
+// own names for the library that is preloaded, as __wrap_NAME for the one that is linked.
+// operator new and delete: entry_new.cc.
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "hook/early.h"
+#include "hook/front.h"
 #include "hook/next.h"
 #include "hook/record.h"
-
-#define HOOK_API extern "C" __attribute__((visibility("default")))
 
 namespace {
 
@@ -59,14 +59,14 @@ void* aligned(size_t alignment, size_t size, void* (*function)(size_t, size_t)) 
 
 }  // namespace
 
-HOOK_API void* malloc(size_t size) {
+HOOK_API void* HOOK_FRONT(malloc)(size_t size) {
   if (!ready()) return early_allocate(size, 16);
   void* const block = next.malloc(size);
   begin(Op::kMalloc, block, size);
   return block;
 }
 
-HOOK_API void* calloc(size_t count, size_t size) {
+HOOK_API void* HOOK_FRONT(calloc)(size_t count, size_t size) {
   if (!ready()) return early_allocate(count * size, 16);
   void* const block = next.calloc(count, size);
   size_t total = 0;
@@ -75,7 +75,7 @@ HOOK_API void* calloc(size_t count, size_t size) {
   return block;
 }
 
-HOOK_API void free(void* block) {
+HOOK_API void HOOK_FRONT(free)(void* block) {
   if (block == nullptr || is_early(block)) return;
   if (!ready()) return;
   ThreadState& thread = thread_state;
@@ -87,9 +87,9 @@ HOOK_API void free(void* block) {
   next.free(block);
 }
 
-HOOK_API void* realloc(void* block, size_t size) {
+HOOK_API void* HOOK_FRONT(realloc)(void* block, size_t size) {
   if (!ready() || is_early(block)) {
-    void* const moved = ready() ? malloc(size) : early_allocate(size, 16);
+    void* const moved = ready() ? HOOK_FRONT(malloc)(size) : early_allocate(size, 16);
     if (moved != nullptr && block != nullptr) {
       const size_t old = early_size(block);
       memcpy(moved, block, old < size ? old : size);
@@ -105,16 +105,16 @@ HOOK_API void* realloc(void* block, size_t size) {
   return moved;
 }
 
-HOOK_API void* reallocarray(void* block, size_t count, size_t size) {
+HOOK_API void* HOOK_FRONT(reallocarray)(void* block, size_t count, size_t size) {
   size_t total = 0;
   if (__builtin_mul_overflow(count, size, &total)) {
     errno = ENOMEM;
     return nullptr;
   }
-  return realloc(block, total);
+  return HOOK_FRONT(realloc)(block, total);
 }
 
-HOOK_API int posix_memalign(void** result, size_t alignment, size_t size) {
+HOOK_API int HOOK_FRONT(posix_memalign)(void** result, size_t alignment, size_t size) {
   if (!ready()) {
     *result = early_allocate(size, alignment);
     return *result != nullptr ? 0 : ENOMEM;
@@ -126,34 +126,34 @@ HOOK_API int posix_memalign(void** result, size_t alignment, size_t size) {
   return error;
 }
 
-HOOK_API void* aligned_alloc(size_t alignment, size_t size) {
+HOOK_API void* HOOK_FRONT(aligned_alloc)(size_t alignment, size_t size) {
   if (!ready()) return early_allocate(size, alignment);
   return aligned(alignment, size, next.aligned_alloc);
 }
 
-HOOK_API void* memalign(size_t alignment, size_t size) {
+HOOK_API void* HOOK_FRONT(memalign)(size_t alignment, size_t size) {
   if (!ready()) return early_allocate(size, alignment);
   return aligned(alignment, size, next.memalign);
 }
 
-HOOK_API void* valloc(size_t size) {
-  return memalign(static_cast<size_t>(sysconf(_SC_PAGESIZE)), size);
+HOOK_API void* HOOK_FRONT(valloc)(size_t size) {
+  return HOOK_FRONT(memalign)(static_cast<size_t>(sysconf(_SC_PAGESIZE)), size);
 }
 
-HOOK_API void* pvalloc(size_t size) {
+HOOK_API void* HOOK_FRONT(pvalloc)(size_t size) {
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  return memalign(page, (size + page - 1) / page * page);
+  return HOOK_FRONT(memalign)(page, (size + page - 1) / page * page);
 }
 
-HOOK_API void free_sized(void* block, size_t size) {
+HOOK_API void HOOK_FRONT(free_sized)(void* block, size_t size) {
   static_cast<void>(size);
-  free(block);
+  HOOK_FRONT(free)(block);
 }
 
-HOOK_API void free_aligned_sized(void* block, size_t alignment, size_t size) {
+HOOK_API void HOOK_FRONT(free_aligned_sized)(void* block, size_t alignment, size_t size) {
   static_cast<void>(alignment);
   static_cast<void>(size);
-  free(block);
+  HOOK_FRONT(free)(block);
 }
 
 namespace {
@@ -221,8 +221,8 @@ std::uint32_t forget(pthread_t handle) {
 
 }  // namespace
 
-HOOK_API int pthread_create(pthread_t* handle, const pthread_attr_t* attributes,
-                            void* (*function)(void*), void* argument) noexcept {
+HOOK_API int HOOK_FRONT(pthread_create)(pthread_t* handle, const pthread_attr_t* attributes,
+                                        void* (*function)(void*), void* argument) noexcept {
   if (!ready() || !is_recording()) {
     return next.pthread_create(handle, attributes, function, argument);
   }
@@ -242,7 +242,7 @@ HOOK_API int pthread_create(pthread_t* handle, const pthread_attr_t* attributes,
   return error;
 }
 
-HOOK_API int pthread_join(pthread_t handle, void** result) {
+HOOK_API int HOOK_FRONT(pthread_join)(pthread_t handle, void** result) {
   if (!ready() || !is_recording()) return next.pthread_join(handle, result);
   const std::uint32_t number = forget(handle);
   const int error = next.pthread_join(handle, result);
@@ -250,7 +250,7 @@ HOOK_API int pthread_join(pthread_t handle, void** result) {
   return error;
 }
 
-HOOK_API pid_t fork() noexcept {
+HOOK_API pid_t HOOK_FRONT(fork)() noexcept {
   if (!ready()) return -1;
   const pid_t child = next.fork();
   if (child > 0) note_exactly(Op::kFork, static_cast<std::uint64_t>(child));

@@ -24,12 +24,13 @@ struct Next {
 
 extern Next next;
 
-// Looks the functions up and attaches to the recorder; once, from the first call of any of them.
-// Calls that arrive while it is at work are served from a small static arena.
+// Looks the functions up, in the preloaded hook, and attaches to the recorder; once, from the first
+// call of any of them. Calls that arrive while it is at work are served from a small static arena.
 void resolve_next();
 
-// For functions that a program may come to have later (libstdc++ loaded with a plug-in): the next
-// definition of `name`, also in libraries that are not in the global scope. Null if there is none.
-void* find_later(const char* name);
+// For operator new and delete, which a program may come to have later (libstdc++ loaded with a
+// plug-in): the next definition of `name`, also in libraries that are not in the global scope. Ends
+// the process with a message if there is none. Only the preloaded hook has it.
+void* find_operator(const char* name);
 
 }  // namespace carrel::tools::hook

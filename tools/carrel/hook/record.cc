@@ -3,7 +3,6 @@
 // the rules.
 #include "hook/record.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -17,7 +16,11 @@
 #include <unistd.h>
 #include <unwind.h>
 
-#include "hook/next.h"
+#ifdef CARREL_HOOK_LINKED
+// Weak: a C program that doesn't ask for the unwinder is recorded without stacks.
+#pragma weak _Unwind_Backtrace
+#pragma weak _Unwind_GetIP
+#endif
 
 namespace carrel::tools::hook {
 
@@ -203,12 +206,13 @@ bool claim_process(std::int32_t parent) {
   Process& process = mapped->processes[index];
   process.parent = parent;
   process.pid.store(getpid(), std::memory_order_relaxed);
-  Dl_info info;
   if (parent >= 0) {
-    memcpy(process.allocator, mapped->processes[parent].allocator, sizeof(process.allocator));
-  } else if (dladdr(reinterpret_cast<void*>(next.malloc), &info) != 0 &&
-             info.dli_fname != nullptr) {
-    strncpy(process.allocator, info.dli_fname, sizeof(process.allocator) - 1);
+    const Process& before = mapped->processes[parent];
+    memcpy(process.allocator, before.allocator, sizeof(process.allocator));
+    memcpy(process.allocator_name, before.allocator_name, sizeof(process.allocator_name));
+    process.linked_in = before.linked_in;
+  } else {
+    name_allocator(process);
   }
   process.state.store(ProcessState::kAttached, std::memory_order_release);
   return true;
@@ -379,13 +383,16 @@ void attach() {
     return;
   }
   if (mapped->stop.load(std::memory_order_relaxed) != 0 || !claim_process(-1)) return;
+#ifdef CARREL_HOOK_LINKED
+  take_stacks = mapped->stacks != 0 && _Unwind_Backtrace != nullptr;
+#else
   take_stacks = mapped->stacks != 0;
+#endif
   recording.store(true, std::memory_order_relaxed);
 }
 
 // Early: a low key needs no memory of its own, and our fork handler runs before later ones.
-__attribute__((constructor(101))) void prepare() {
-  resolve_next();
+void follow_threads_and_forks() {
   exit_key_made = pthread_key_create(&exit_key, on_thread_exit) == 0;
   if (exit_key_made && thread_state.sequence != 0) pthread_setspecific(exit_key, &thread_state);
   if (mapped != nullptr) pthread_atfork(nullptr, nullptr, after_fork_in_child);

@@ -52,6 +52,14 @@ void take_stack(ThreadState& thread, std::uint64_t size);
 // Attaches to the recorder if there is one; called once, before the first event.
 void attach();
 
+// From then on the ends of threads are written and a forked child is told from its parent; called
+// once, by the first thread.
+void follow_threads_and_forks();
+
+// Which allocator is behind the hook: its file, and its name where the file doesn't tell. Each kind
+// of hook has its own.
+void name_allocator(channel::Process& process);
+
 void thread_started(std::uint32_t number, std::uint32_t parent);
 std::uint32_t new_thread_number();
 

@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "hook/channel.h"
 
 namespace carrel::tools {
 
@@ -75,6 +76,7 @@ void read_symbols(Elf* elf, Elf_Scn* section, const GElf_Shdr& header, ElfFile& 
     const char* const text = elf_strptr(elf, header.sh_link, symbol.st_name);
     if (text == nullptr) continue;
     const std::string_view name(text);
+    out.has_own_libc_malloc = out.has_own_libc_malloc || name == "__libc_malloc";
     const auto telltale = telltales().find(name);
     if (telltale != telltales().end()) out.allocators_inside.emplace_back(telltale->second);
     const auto visibility = GELF_ST_VISIBILITY(symbol.st_other);
@@ -86,7 +88,8 @@ void read_symbols(Elf* elf, Elf_Scn* section, const GElf_Shdr& header, ElfFile& 
   }
 }
 
-std::string note_build_id(Elf* elf) {
+// The content of the first note of that owner and type; empty when there is none.
+std::string find_note(Elf* elf, std::string_view owner, std::uint32_t type) {
   std::size_t count = 0;
   if (elf_getphdrnum(elf, &count) != 0) return {};
   for (std::size_t i = 0; i < count; ++i) {
@@ -103,18 +106,28 @@ std::string note_build_id(Elf* elf) {
     std::size_t at = 0;
     while ((at = gelf_getnote(data, at, &note, &name, &content)) > 0) {
       const char* const bytes = static_cast<const char*>(data->d_buf);
-      if (note.n_type != NT_GNU_BUILD_ID || note.n_namesz != 4 ||
-          std::memcmp(bytes + name, "GNU", 4) != 0) {
-        continue;
+      if (note.n_type == type && note.n_namesz == owner.size() + 1 &&
+          std::memcmp(bytes + name, owner.data(), owner.size()) == 0) {
+        return {bytes + content, note.n_descsz};
       }
-      std::string hex;
-      for (std::size_t b = 0; b < note.n_descsz; ++b) {
-        hex += fmt::format("{:02x}", static_cast<unsigned char>(bytes[content + b]));
-      }
-      return hex;
     }
   }
   return {};
+}
+
+std::string note_build_id(Elf* elf) {
+  std::string hex;
+  for (const char byte : find_note(elf, "GNU", NT_GNU_BUILD_ID)) {
+    hex += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  }
+  return hex;
+}
+
+std::uint32_t note_hook_version(Elf* elf) {
+  const std::string content = find_note(elf, channel::kNoteOwner, channel::kNoteType);
+  std::uint32_t version = 0;
+  if (content.size() == sizeof(version)) std::memcpy(&version, content.data(), sizeof(version));
+  return version;
 }
 
 // An open file under libelf; closes both.
@@ -192,6 +205,7 @@ ElfFile read_elf(const std::filesystem::path& path) {
     out.is_library = false;
   }
   out.build_id = note_build_id(elf);
+  out.hook_version = note_hook_version(elf);
   return out;
 }
 

@@ -2,6 +2,7 @@
 // one file; follows no dependency.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -19,6 +20,8 @@ struct ElfFile {
   std::vector<std::string> exported;  // which of the malloc family and operator new it defines for
                                       // others (dynamic, default visibility)
   std::vector<std::string> allocators_inside;  // names of allocators whose symbols are in it
+  std::uint32_t hook_version = 0;    // of the recording hook that is linked in; 0: none is
+  bool has_own_libc_malloc = false;  // the C library's malloc is in it, as the symbols tell
   bool exports(const char* name) const;
 };
 

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "hook/channel.h"
 #include "launch/paths.h"
 
 namespace carrel::tools {
@@ -99,6 +100,7 @@ Preflight preflight(const std::vector<std::string>& command) {
                     check.loaded.string());
   }
   check.elf = read_elf(check.loaded);
+  check.carries_hook = check.elf.hook_version == channel::kVersion;
   judge(check);
   return check;
 }
@@ -107,6 +109,30 @@ void require_preloadable(const Preflight& check, bool own_malloc_passes) {
   if (check.obstacle == Obstacle::kNone) return;
   if (check.obstacle == Obstacle::kOwnMalloc && own_malloc_passes) return;
   throw UserError("no other allocator can serve {}: {}; {}", check.loaded.string(), check.why,
+                  check.advice);
+}
+
+bool hook_helps(const Preflight& check) {
+  return check.obstacle == Obstacle::kStatic || check.obstacle == Obstacle::kMusl ||
+         check.obstacle == Obstacle::kOwnMalloc;
+}
+
+void require_recordable(const Preflight& check, const Allocator& allocator) {
+  if (check.obstacle == Obstacle::kNone) return;
+  const std::string program = check.loaded.string();
+  if (check.elf.hook_version != 0 && !check.carries_hook) {
+    throw UserError(
+        "{} carries the recording hook in version {}, this carrel speaks {}; link it "
+        "anew with the libcarrel-hook.a beside this command",
+        program, check.elf.hook_version, channel::kVersion);
+  }
+  if (check.carries_hook && hook_helps(check)) {
+    if (allocator.is_system()) return;
+    throw UserError("{} can be recorded only on the allocator that it has: {}; leave --alloc out",
+                    program, check.why);
+  }
+  if (!hook_helps(check)) require_preloadable(check);
+  throw UserError("{} cannot be recorded: {}; {}, or {}", program, check.why, kHookAdvice,
                   check.advice);
 }
 

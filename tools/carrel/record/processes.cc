@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/machine.h"
 #include "launch/elf_file.h"
+#include "launch/linked_in.h"
 #include "record/session.h"
 
 namespace carrel::tools {
@@ -27,10 +28,29 @@ std::vector<std::string> command_of(std::int64_t pid) {
   return words;
 }
 
+// What is known of the allocator that serves a process, from what its hook said.
+LibraryInfo allocator_of(const channel::Process& shared) {
+  if (shared.allocator[0] == 0) return {};
+  LibraryInfo info = describe_library(shared.allocator);
+  if (shared.linked_in == 0) return info;
+  info.version.clear();
+  if (shared.allocator_name[0] != 0) {
+    info.name = allocator_name_of(shared.allocator_name);
+  } else {
+    const ElfFile elf = read_elf(shared.allocator);
+    info.name = !elf.allocators_inside.empty() ? elf.allocators_inside.front()
+                : elf.has_own_libc_malloc      ? "libc"
+                                               : "unknown";
+  }
+  info.name += kLinkedIn;
+  return info;
+}
+
 // Whether the executable's own malloc comes before anything preloaded.
 bool brings_malloc(std::int64_t pid) {
   try {
-    return read_elf(fmt::format("/proc/{}/exe", pid)).exports("malloc");
+    const ElfFile elf = read_elf(fmt::format("/proc/{}/exe", pid));
+    return elf.exports("malloc") && elf.hook_version == 0;
   } catch (const UserError&) {
     return false;  // it has ended
   }
@@ -76,8 +96,7 @@ void Session::open_trace(std::uint32_t index) {
       other->file.clear();
     }
   }
-  LibraryInfo allocator;
-  if (shared.allocator[0] != 0) allocator = describe_library(shared.allocator);
+  LibraryInfo allocator = allocator_of(shared);
   if (!options_.allocator.is_system() && !allocator.path.empty()) {
     std::error_code error;
     if (fs::equivalent(allocator.path, options_.allocator.library, error)) {
@@ -103,6 +122,9 @@ void Session::open_trace(std::uint32_t index) {
       {"thp", machine.thp},
       {"cpus", machine.cpus},
       {"cpu_model", machine.cpu_model}};
+  process->allocator = is_linked_in(allocator.name)
+                           ? fmt::format("{}, {}", allocator.name, allocator.path)
+                           : allocator.path;
   process->writer = std::make_unique<TraceWriter>(path, info);
   process->file = path;
   if (options_.say && brings_malloc(process->pid)) {
@@ -232,7 +254,7 @@ void Session::finish(RecordResult& result) {
     said.waited_ns = waited;
     said.truncated = !one.truncated_why.empty();
     said.truncated_why = one.truncated_why;
-    said.allocator = control_->processes[one.index].allocator;
+    said.allocator = one.allocator;
     if (one.peak) said.pictures.push_back(std::move(*one.peak));
     if (one.end) said.pictures.push_back(std::move(*one.end));
     if (root && !one.closed) {

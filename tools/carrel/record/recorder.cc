@@ -116,12 +116,15 @@ void probe(const std::filesystem::path& output) {
 
 RecordResult record(const RecordOptions& options) {
   const Preflight check = preflight(options.command);
-  require_preloadable(check);
+  require_recordable(check, options.allocator);
   const std::filesystem::path hook = own_file("libcarrel-hook.so");
   probe(options.output);
   Session session(options);
+  // musl's dynamic linker refuses the program over a library made for glibc.
+  std::vector<std::filesystem::path> in_front;
+  if (check.obstacle != Obstacle::kMusl) in_front.push_back(hook);
   const std::vector<std::string> environment =
-      environment_for(options.allocator, {hook}, {session.environment()});
+      environment_for(options.allocator, in_front, {session.environment()});
   RecordResult result;
   const auto began = Clock::now();
   channel::Control& control = session.control();

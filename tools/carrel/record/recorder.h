@@ -39,7 +39,7 @@ struct RecordedProcess {
   std::uint64_t waited_ns = 0;
   bool truncated = false;
   std::string truncated_why;
-  std::string allocator;              // path of what served malloc
+  std::string allocator;  // path of what served malloc; its name too when it is in the program
   std::vector<HeapPicture> pictures;  // by time; empty where none was asked for or could be had
 };
 

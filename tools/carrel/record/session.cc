@@ -272,9 +272,19 @@ void Session::flush(Tracked& process, std::uint32_t thread, Stream& stream) {
   stream.written_ns = now_ns();
   if (!stream.encoder) return;
   write(process, [&](TraceWriter& writer) { writer.events(thread, *stream.encoder); });
-  if (process.unwritable) return;
-  std::uint64_t total = 0;
-  for (const auto& other : processes_) total += other->writer->bytes();
+  if (!process.unwritable) check_disk_limit();
+}
+
+void Session::check_disk_limit() {
+  // What the program said and is not yet in a file is still to be written after the stop, or the
+  // files would not fit together. It may take a word an event at most.
+  std::uint64_t total = claimed_.size() * channel::kBlockBytes;
+  for (const auto& process : processes_) {
+    total += process->writer->bytes();
+    for (const auto& [thread, stream] : process->streams) {
+      if (stream->encoder) total += stream->encoder->events() * sizeof(std::uint64_t);
+    }
+  }
   if (total > options_.max_disk) {
     stop(fmt::format("the limit of {} (--max-disk) was reached after {:.1f} s",
                      human_bytes(options_.max_disk), static_cast<double>(now_ns()) * 1e-9));
@@ -341,6 +351,7 @@ void Session::keep_house(bool last) {
     reclaimed_ns_ = now;
     check_all_alive();
     reclaim();
+    if (!last) check_disk_limit();
   }
   for (const auto& process : processes_) {
     if (process->closed) continue;

@@ -81,6 +81,7 @@ class Session {
     std::uint64_t end_ns = 0;
     std::uint64_t end_ticks = 0;
     std::string truncated_why;
+    std::string allocator;  // for the eye
     std::optional<HeapPicture> peak;
     std::optional<HeapPicture> end;
     std::uint64_t pictured_bytes = 0;  // resident anonymous memory at the last picture
@@ -97,6 +98,7 @@ class Session {
   void words(Tracked& process, Stream& stream, const std::uint64_t* from, std::uint32_t& at);
   void free_block(std::uint32_t block);
   void flush(Tracked& process, std::uint32_t thread, Stream& stream);
+  void check_disk_limit();
   void sample_memory(Tracked& process);
   void picture_if_grown(Tracked& process);
   void take_picture(Tracked& process, bool at_end);

@@ -21,6 +21,7 @@
 #include "base/machine.h"
 #include "base/progress.h"
 #include "base/temporary.h"
+#include "launch/linked_in.h"
 #include "launch/paths.h"
 #include "launch/proof.h"
 #include "launch/spawn.h"
@@ -175,6 +176,12 @@ const char* const kRatioMetrics[] = {"wall_s", "cpu_s", "peak_rss_bytes", "end_r
 
 void check_fidelity(ReplayResults& results, const TraceReader& reader, const Arm* recorded) {
   const TraceInfo& info = reader.info();
+  if (is_linked_in(info.allocator.name)) {
+    results.unfaithful_why = fmt::format(
+        "the trace was recorded on {}, inside {}, which cannot be replayed: no fidelity is known",
+        info.allocator.name, info.allocator.path);
+    return;
+  }
   if (recorded == nullptr || !recorded->failed.empty()) {
     results.unfaithful_why =
         fmt::format("the trace was recorded on {} ({}), which could not be replayed here",
@@ -221,6 +228,7 @@ void check_fidelity(ReplayResults& results, const TraceReader& reader, const Arm
 
 // The recorded allocator's file is still the same: by build id where it has one.
 bool is_recorded(const Allocator& allocator, const TraceInfo& info) {
+  if (is_linked_in(info.allocator.name)) return false;
   if (allocator.is_system()) return info.allocator.name == "glibc";
   std::error_code error;
   if (fs::equivalent(allocator.library, info.allocator.path, error)) return true;
@@ -359,7 +367,8 @@ ReplayResults replay(const ReplayOptions& options) {
   }
   std::error_code error;
   const Allocator original = recorded_allocator(reader.info());
-  if (recorded == arms.size() && (original.is_system() || fs::exists(original.library, error))) {
+  if (recorded == arms.size() && !is_linked_in(reader.info().allocator.name) &&
+      (original.is_system() || fs::exists(original.library, error))) {
     arms.emplace_back(original);
   }
   const std::size_t again = arms.size();

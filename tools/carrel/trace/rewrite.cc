@@ -103,12 +103,14 @@ RewriteResult trim_trace(const fs::path& input, const fs::path& output, double f
   }
   Rewriter rewriter(output, facts_of(info));
   RewriteResult result;
+  result.read = info.events;
   std::map<std::uint64_t, Event> live;  // by object, until the stretch begins
   std::map<std::uint32_t, Event> creations;
   std::map<std::uint32_t, Event> starts;
   bool begun = false;
   const auto begin = [&] {
     begun = true;
+    result.made = creations.size() + starts.size() + live.size();
     for (const auto& [thread, event] : creations) rewriter.add(event, 0, 0, 0);
     for (const auto& [thread, event] : starts) rewriter.add(event, 0, 0, 0);
     for (auto& [object, event] : live) {
@@ -119,11 +121,9 @@ RewriteResult trim_trace(const fs::path& input, const fs::path& output, double f
   };
   Event event;
   while (reader.next(event)) {
-    ++result.read;
     if (event.time_ns > to) break;
     if (event.time_ns >= from) {
       if (!begun) begin();
-      ++result.kept;
       // A lost object ends without an event of its own; its address begins again.
       if (event.op != Op::kLost) {
         rewriter.add(event, event.time_ns - from, event.address,
@@ -146,6 +146,7 @@ RewriteResult trim_trace(const fs::path& input, const fs::path& output, double f
   }
   if (!begun) begin();
   TraceWriter& writer = rewriter.finish_events();
+  result.written = writer.event_count();
   std::vector<MemorySample> samples;
   for (MemorySample sample : reader.memory()) {
     if (sample.time_ns < from || sample.time_ns > to) continue;
@@ -187,6 +188,7 @@ RewriteResult anonymize_trace(const fs::path& input, const fs::path& output) {
   info.kernel.clear();
   Rewriter rewriter(output, facts_of(info));
   RewriteResult result;
+  result.read = info.events;
   // Addresses that were equal stay equal, and keep their place within a page.
   std::unordered_map<std::uint64_t, std::uint64_t> pages;
   const auto disguise = [&pages](std::uint64_t address) -> std::uint64_t {
@@ -197,13 +199,12 @@ RewriteResult anonymize_trace(const fs::path& input, const fs::path& output) {
   };
   Event event;
   while (reader.next(event)) {
-    ++result.read;
     if (event.op == Op::kLost) continue;
-    ++result.kept;
     if (event.op == Op::kFork) event.other = 0;
     rewriter.add(event, event.time_ns, disguise(event.address), 0);
   }
   TraceWriter& writer = rewriter.finish_events();
+  result.written = writer.event_count();
   if (!reader.memory().empty()) writer.memory(reader.memory(), {0, 0});
   writer.finish(end_of(info, info.duration_ns, writer));
   return result;

@@ -7,9 +7,11 @@
 
 namespace carrel::tools {
 
+// Counts of recorded events, as carrel trace info counts them.
 struct RewriteResult {
-  std::uint64_t read = 0;
-  std::uint64_t kept = 0;
+  std::uint64_t read = 0;     // in the old trace
+  std::uint64_t written = 0;  // in the new one
+  std::uint64_t made = 0;     // of those: for what lived when the stretch began
 };
 
 // Keeps the events from `from_seconds` to `to_seconds` (0: the end). What lives at the beginning is
