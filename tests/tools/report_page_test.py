@@ -137,6 +137,31 @@ class ReportPage(unittest.TestCase):
                 shown.add(self.page.run(f"document.querySelector('#{section} table').innerText"))
             self.assertEqual(len(shown), 1 if section == "latency" else len(values), section)
 
+    def test_resident_memory_at_both_moments(self) -> None:
+        document = report_sample.make_document()
+        frames = document["stacks"]["frames"]
+        read = "document.getElementById('resident').innerText"
+        seen = set()
+        for value, name in (("highest", "resident"), ("end", "resident_at_end")):
+            pick(self.page, "resident-moment", value)
+            self.page.wait(f"document.getElementById('resident').dataset.moment === '{value}'")
+            text = self.page.run(read)
+            seen.add(text)
+            pinned = document[name]["pinned"]
+            for expected in ("rounding", "unexplained", pinned["worst"][0]["address"],
+                             frames[pinned["sites"][0]["frames"][-1]]["function"],
+                             "42 blocks whose stack was taken"):
+                self.assertIn(expected, text)
+            # The text that is copied is of what is shown.
+            lines = self.page.copied_texts()["resident"].splitlines()
+            for part in document[name]["parts"]:
+                self.assertIn(f"{part['label']}\t{part['bytes']}\t{part['basis']}", lines)
+            kept = [line.split("\t") for line in lines if line.startswith("kept by\t")]
+            self.assertEqual([int(fields[1]) for fields in kept],
+                             [site["bytes"] for site in pinned["sites"]])
+        self.assertEqual(len(seen), 2)
+        pick(self.page, "resident-moment", "highest")
+
     def test_brushing_narrows_the_range(self) -> None:
         box = self.page.run("(() => { const e = document.querySelector('#timeline-strip .u-over');"
                             "e.scrollIntoView({block: 'center'}); const r ="
@@ -211,8 +236,8 @@ class ReportPage(unittest.TestCase):
 class SmallReport(unittest.TestCase):
     def test_a_document_without_optional_sections(self) -> None:
         document = report_sample.make_document()
-        for name in ("stacks", "cpu", "resident", "comparison", "replay", "latency", "fidelity",
-                     "verdict"):
+        for name in ("stacks", "cpu", "resident", "resident_at_end", "comparison", "replay",
+                     "latency", "fidelity", "verdict"):
             del document[name]
         document["threads"] = document["threads"][:1]
         with tempfile.TemporaryDirectory() as folder, browser() as page:

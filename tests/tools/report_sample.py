@@ -68,6 +68,31 @@ def make_allocators(chance: random.Random) -> list[dict[str, Any]]:
     return allocators
 
 
+def make_moment(at_end: bool) -> dict[str, Any]:
+    kept = 21_000_000 if at_end else 4_000_000
+    live = 20_000_000 if at_end else 61_000_000
+    sites = [{"frames": [0, 3 + i, 9 + i], "blocks": 900 // (i + 1), "bytes": kept // (i + 2),
+              "samples": 12 - i} for i in range(4)]
+    worst = [{"address": f"0x7f12345{i}0000", "block_bytes": 224, "slots": 292,
+              "live_blocks": 1 + i, "free_bytes": 61_440 - 1000 * i,
+              "requested_bytes": 200 * (1 + i), "oldest_s": 0.5 + i, "youngest_s": 0.5 + 2 * i,
+              "sites": [i % 4]} for i in range(6)]
+    parts = [("live, as requested", live), ("rounding", live // 12), ("thread caches", 40_000),
+             ("free slots", kept), ("dirty spans", 1_500_000), ("metadata", 300_000),
+             ("stacks and own mappings", 700_000), ("files and code", 9_000_000)]
+    return {"at_s": 12.3 if at_end else 8.2, "at_end": at_end, "by": "slabs",
+            "rss_bytes": sum(size for _, size in parts) + 20_480,
+            "live_blocks": 210_000, "requested_bytes": live + 4096,
+            "blocks_only_in_trace": 0, "blocks_only_in_heap": 1,
+            "parts": [{"label": label, "bytes": size, "basis": "counted for the test"}
+                      for label, size in parts],
+            "residue_bytes": 20_480, "residue_is": "pages that changed between the looks",
+            "pinned": {"unit": "slab", "free_bytes": kept, "places": 330, "live_blocks": 2400,
+                       "samples": 42, "sites": sites, "worst": worst,
+                       "classes": [{"block_bytes": 224, "slabs": 330, "live_blocks": 2400,
+                                    "free_bytes": kept}]}}
+
+
 def make_document() -> dict[str, Any]:
     chance = random.Random(7)
     heat = [[int(10 ** chance.uniform(0, 6)) if abs(x - 2 - y / 3) < 3 else 0
@@ -114,10 +139,8 @@ def make_document() -> dict[str, Any]:
         "stacks": make_stacks(chance),
         "cpu": {"in_allocator": interval(0.113, 0.08), "samples": 5123, "samples_in_allocator": 579,
                 "period_us": 1000, "cpu_s": 5.2, "seen": 0.98, "timed_share": 0.109, "agree": True},
-        "resident": {"at_s": 8.2, "rss_bytes": 81_000_000, "residue_bytes": 2_000_000, "parts": [
-            {"label": "live, as requested", "bytes": 61_000_000, "basis": "trace"},
-            {"label": "rounding", "bytes": 5_000_000, "basis": "glibc's block sizes"},
-            {"label": "files and code", "bytes": 13_000_000, "basis": "smaps"}]},
+        "resident": make_moment(at_end=False),
+        "resident_at_end": make_moment(at_end=True),
         "comparison": comparison,
         "replay": comparison,
         "latency": {"quantiles": quantiles, "curves": curves},

@@ -85,7 +85,7 @@ OtherProcess keep_apart(const RecordedProcess& process, const std::filesystem::p
                     error.message());
   }
   TraceReader reader(trace);
-  write_document(analyse(reader, trace), other.folder / kDocumentFile);
+  write_document(analyse(reader, trace, process.pictures), other.folder / kDocumentFile);
   return other;
 }
 
@@ -102,6 +102,7 @@ Gathered gather(const GatherOptions& options) {
   record_options.stacks = true;
   record_options.stack_interval = options.stack_interval;
   record_options.follow_fork = true;
+  record_options.pictures = true;
   std::vector<std::string> said;
   record_options.say = [&](const std::string& line) { said.push_back(line); };
   const RecordResult result = [&] {
@@ -131,7 +132,7 @@ Gathered gather(const GatherOptions& options) {
   }
   const std::filesystem::path trace = keep_only(result, *busiest, record_options.output);
   TraceReader reader(trace);
-  Gathered gathered{analyse(reader, trace), trace, std::move(others)};
+  Gathered gathered{analyse(reader, trace, busiest->pictures), trace, std::move(others)};
   if (result.processes.size() > 1 && options.say) {
     const std::vector<std::string>& words = reader.info().command;
     options.say(fmt::format("{} processes were recorded; {}: process {} ({}), with most events",

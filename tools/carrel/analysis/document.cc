@@ -10,23 +10,23 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
-#include <map>
 #include <sstream>
-#include <tuple>
 
 #include "analysis/analyzer.h"
+#include "analysis/stack_table.h"
 #include "analysis/symbols.h"
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "carrel/carrel.h"
+#include "resident/live_at.h"
+#include "resident/section.h"
 
 namespace carrel::tools {
 
 namespace {
 
 constexpr std::size_t kMostStacks = 2500;
-constexpr std::size_t kMostFrames = 96;
 constexpr std::uint64_t kEventsBetweenLooks = 1 << 16;
 
 double seconds(std::uint64_t ns) { return static_cast<double>(ns) / 1e9; }
@@ -136,60 +136,18 @@ Json resident_section(const Analyzer& analyzer, const TraceInfo& info, const Jso
            "own mappings; negative: requested memory that was never touched"}};
 }
 
-bool is_hook(const std::string& module) {
-  return std::filesystem::path(module).filename().string().starts_with("libcarrel-hook");
+Json stack_json(Json frames, const StackNumbers& numbers) {
+  return {{"frames", std::move(frames)},
+          {"allocations", std::llround(numbers.allocations)},
+          {"bytes", std::llround(numbers.bytes)},
+          {"peak_bytes", std::llround(numbers.peak_bytes)},
+          {"leaked_bytes", std::llround(numbers.live_bytes)},
+          {"temporary", std::llround(numbers.temporary)}};
 }
 
-class StackTable {
- public:
-  StackTable(TraceReader& reader) : reader_(reader), symbols_(reader.modules()) {}
-
-  void add(std::uint32_t number, const StackNumbers& numbers) {
-    Json frames = Json::array();
-    const auto addresses = reader_.stack(number);
-    const std::size_t depth = std::min(addresses.size(), kMostFrames);
-    for (std::size_t i = depth; i-- > 0;) {
-      const SourceFrame& frame = symbols_.of_return_address(addresses[i]);
-      if (!is_hook(frame.module)) frames.push_back(index_of(frame));
-    }
-    if (frames.empty()) return;
-    stacks_.push_back({{"frames", std::move(frames)},
-                       {"allocations", std::llround(numbers.allocations)},
-                       {"bytes", std::llround(numbers.bytes)},
-                       {"peak_bytes", std::llround(numbers.peak_bytes)},
-                       {"leaked_bytes", std::llround(numbers.live_bytes)},
-                       {"temporary", std::llround(numbers.temporary)}});
-  }
-
-  Json take(std::size_t omitted, double omitted_bytes) {
-    return {{"frames", std::move(frames_)},
-            {"stacks", std::move(stacks_)},
-            {"omitted_stacks", omitted},
-            {"omitted_bytes", std::llround(omitted_bytes)}};
-  }
-
- private:
-  std::size_t index_of(const SourceFrame& frame) {
-    const auto [place, fresh] = known_.try_emplace(
-        std::tuple(frame.function, frame.module, frame.file, frame.line), frames_.size());
-    if (fresh) {
-      Json entry = {{"function", frame.function}};
-      if (!frame.module.empty()) entry["module"] = frame.module;
-      if (!frame.file.empty()) entry["file"] = frame.file;
-      if (frame.line != 0) entry["line"] = frame.line;
-      frames_.push_back(std::move(entry));
-    }
-    return place->second;
-  }
-
-  TraceReader& reader_;
-  Symbols symbols_;
-  Json frames_ = Json::array();
-  Json stacks_ = Json::array();
-  std::map<std::tuple<std::string, std::string, std::string, int>, std::size_t> known_;
-};
-
-Json stacks_section(TraceReader& reader, const Analyzer& analyzer) {
+// Without its frames, which may yet become more.
+Json stacks_section(TraceReader& reader, const Analyzer& analyzer, Symbols& symbols,
+                    StackTable& table) {
   std::vector<std::pair<std::uint32_t, StackNumbers>> all(analyzer.stacks().begin(),
                                                           analyzer.stacks().end());
   StackNumbers sum;
@@ -213,17 +171,27 @@ Json stacks_section(TraceReader& reader, const Analyzer& analyzer) {
     return left != right ? left > right : a.first < b.first;
   });
   Progress progress("naming call sites", static_cast<double>(std::min(all.size(), kMostStacks)));
-  StackTable table(reader);
+  Json stacks = Json::array();
   double omitted_bytes = 0;
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (i < kMostStacks) {
-      table.add(all[i].first, all[i].second);
+      Json frames = table.add(symbols, reader.stack(all[i].first));
+      if (!frames.empty()) stacks.push_back(stack_json(std::move(frames), all[i].second));
       progress.at(static_cast<double>(i));
     } else {
       omitted_bytes += all[i].second.bytes;
     }
   }
-  return table.take(all.size() - std::min(all.size(), kMostStacks), omitted_bytes);
+  return {{"frames", Json::array()},
+          {"stacks", std::move(stacks)},
+          {"omitted_stacks", all.size() - std::min(all.size(), kMostStacks)},
+          {"omitted_bytes", std::llround(omitted_bytes)}};
+}
+
+std::vector<LiveAt::Moment> moments_of(const std::vector<HeapPicture>& pictures) {
+  std::vector<LiveAt::Moment> moments;
+  for (const HeapPicture& picture : pictures) moments.push_back(picture.events);
+  return moments;
 }
 
 }  // namespace
@@ -235,10 +203,12 @@ void note_ending(Json& program, int exit_code, int exit_signal) {
   if (exit_code > 0 || exit_signal != 0) program["failed"] = exit_words(ending);
 }
 
-Json analyse(TraceReader& reader, const std::filesystem::path& trace) {
+Json analyse(TraceReader& reader, const std::filesystem::path& trace,
+             const std::vector<HeapPicture>& pictures) {
   reader.rewind();
   const TraceInfo& info = reader.info();
   Analyzer analyzer(info.stack_interval);
+  LiveAt live_at(moments_of(pictures));
   bool stopped = false;
   {
     const InterruptibleStep step;
@@ -247,6 +217,7 @@ Json analyse(TraceReader& reader, const std::filesystem::path& trace) {
     std::uint64_t count = 0;
     while (reader.next(event)) {
       analyzer.add(event);
+      if (!pictures.empty()) live_at.add(event);
       if (++count % kEventsBetweenLooks == 0) {
         progress.at(static_cast<double>(count));
         stopped = step.interrupted();
@@ -264,9 +235,25 @@ Json analyse(TraceReader& reader, const std::filesystem::path& trace) {
   if (analyzer.peak_rss_bytes() != 0) {
     document["resident"] = resident_section(analyzer, info, sections);
   }
+  Symbols symbols(reader.modules());
+  StackTable table;
   if (info.has_stacks && !analyzer.stacks().empty()) {
-    document["stacks"] = stacks_section(reader, analyzer);
+    document["stacks"] = stacks_section(reader, analyzer, symbols, table);
   }
+  // Where events are missing, nobody knows which blocks were live.
+  const bool whole = !stopped && reader.notes().damaged_chunks == 0;
+  for (std::size_t i = 0; whole && i < pictures.size(); ++i) {
+    Json section =
+        resident_json(account_for(pictures[i], live_at.blocks(i), info.stack_interval),
+                      [&](std::uint32_t stack) { return table.add(symbols, reader.stack(stack)); });
+    // The end may itself be the highest, or the only one. Within a tenth the one before it stands:
+    // no closer are pictures taken.
+    const std::uint64_t before = pictures[0].rss_bytes;
+    const bool highest = i == 0 || pictures[i].rss_bytes > before + before / 10;
+    if (highest) document["resident"] = section;
+    if (pictures[i].at_end) document["resident_at_end"] = std::move(section);
+  }
+  if (document.contains("stacks")) document["stacks"]["frames"] = table.take_frames();
   return document;
 }
 

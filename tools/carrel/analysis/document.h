@@ -5,7 +5,9 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
+#include "resident/picture.h"
 #include "trace/trace_reader.h"
 
 namespace carrel::tools {
@@ -17,8 +19,10 @@ inline constexpr int kSchemaVersion = 1;
 inline constexpr const char* kDocumentFile = "profile.json";  // in the folder of carrel profile
 
 // Reads a trace from its first event to its last; shows progress. Throws UserError. When
-// interrupted, the document covers what was read and says so in provenance.trace.note.
-Json analyse(TraceReader& reader, const std::filesystem::path& trace);
+// interrupted, the document covers what was read and says so in provenance.trace.note. `pictures`:
+// those that were taken during the recording, by time; with them resident memory is exact.
+Json analyse(TraceReader& reader, const std::filesystem::path& trace,
+             const std::vector<HeapPicture>& pictures = {});
 
 // Marks a program's section with its failure, if it did fail. Of several processes the one that was
 // started counts, whichever is analysed.

@@ -12,6 +12,7 @@
 #include "base/temporary.h"
 #include "cli/command.h"
 #include "launch/preflight.h"
+#include "resident/section.h"
 
 namespace carrel::tools {
 
@@ -74,8 +75,8 @@ int run(const Options& options) {
   if (options.json) {
     fmt::print("{}\n", gathered.document.dump(1, ' ', false, Json::error_handler_t::replace));
   } else {
-    fmt::print("{}{}: carrel report {} -o report.html draws it\n", overview(gathered.document),
-               file.string(), options.folder);
+    fmt::print("{}{}{}: carrel report {} -o report.html draws it\n", overview(gathered.document),
+               resident_text(gathered.document), file.string(), options.folder);
     for (const OtherProcess& other : gathered.others) {
       fmt::print("{}: process {}, {} events\n", (other.folder / kDocumentFile).string(), other.pid,
                  other.events);

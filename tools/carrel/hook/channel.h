@@ -18,7 +18,7 @@
 namespace carrel::tools::channel {
 
 inline constexpr std::uint32_t kMagic = 0x43524c48;
-inline constexpr std::uint32_t kVersion = 2;
+inline constexpr std::uint32_t kVersion = 3;
 inline constexpr const char* kEnvironment = "CARREL_HOOK";  // /proc/PID/fd/N of the memfd
 
 // An executable with the hook linked in says so in an ELF note: this owner, this type, and kVersion
@@ -70,9 +70,10 @@ struct Process {
   std::atomic<std::uint32_t> threads;  // numbers handed out
   std::int32_t parent;                 // index of the process it was forked from, or -1
   std::atomic<std::uint64_t> waited_ns;
-  char allocator[512];      // file that serves the allocations behind the hook
-  char allocator_name[64];  // as the program's language calls it, or empty
-  std::uint32_t linked_in;  // 1: that file is the program's own
+  std::atomic<std::uint32_t> paused;  // futex word: 1 while the recorder looks at the heap
+  char allocator[512];                // file that serves the allocations behind the hook
+  char allocator_name[64];            // as the program's language calls it, or empty
+  std::uint32_t linked_in;            // 1: that file is the program's own
 };
 
 struct Control {

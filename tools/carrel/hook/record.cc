@@ -44,6 +44,8 @@ bool exit_key_made = false;
 // How long a thread waits for a recorder whose tick does not move before it gives up.
 constexpr std::uint64_t kSilence = 10'000'000'000;
 constexpr int kMaxFrames = 64;
+// How long the process waits at its end for the recorder to look at its mappings and its heap.
+constexpr std::uint64_t kLongestGoodbye = 2'000'000'000;
 
 std::uint64_t monotonic_ns() {
   timespec now;
@@ -111,6 +113,21 @@ bool wait_for_recorder(Condition enough) {
   }
   self().waited_ns.fetch_add(monotonic_ns() - began, std::memory_order_relaxed);
   return ok;
+}
+
+// While the recorder looks at the heap, it must not change: a thread that comes to the allocator
+// waits before its call. Not for longer than any look takes, should the recorder be gone.
+void wait_while_paused() {
+  constexpr std::uint64_t kLongestLook = 5'000'000'000;
+  const int error = errno;
+  const std::uint64_t began = monotonic_ns();
+  while (self().paused.load(std::memory_order_acquire) != 0 &&
+         mapped->stop.load(std::memory_order_relaxed) == 0 &&
+         monotonic_ns() - began < kLongestLook) {
+    futex_wait(self().paused, 1, 20'000'000);
+  }
+  self().waited_ns.fetch_add(monotonic_ns() - began, std::memory_order_relaxed);
+  errno = error;
 }
 
 // The lowest free block, so that few are ever touched; kMaxBlocks when there is none.
@@ -307,6 +324,7 @@ bool make_room(ThreadState& thread, std::size_t words) {
     end_recording();
     return false;
   }
+  if (self().paused.load(std::memory_order_acquire) != 0) wait_while_paused();
   const bool first = thread.sequence == 0 && thread.end == nullptr;
   if (first) introduce(thread);
   if (thread.end == nullptr || thread.cursor + words + 3 > thread.end) {
@@ -380,13 +398,14 @@ void follow_threads_and_forks() {
   if (mapped != nullptr) pthread_atfork(nullptr, nullptr, after_fork_in_child);
 }
 
-// The recorder reads the process's mappings for symbols; it needs the process to be there.
+// The recorder reads the process's mappings for symbols, and its heap; it needs the process to be
+// there.
 __attribute__((destructor(101))) void finish() {
   if (!is_recording() || !take_stacks) return;
   self().state.store(ProcessState::kEnding, std::memory_order_release);
   const std::uint64_t began = monotonic_ns();
   while (self().state.load(std::memory_order_acquire) == ProcessState::kEnding &&
-         monotonic_ns() - began < 300'000'000) {
+         monotonic_ns() - began < kLongestGoodbye) {
     futex_wake(mapped->sleeping);
     const timespec pause = {0, 1'000'000};
     nanosleep(&pause, nullptr);

@@ -255,6 +255,8 @@ void Session::finish(RecordResult& result) {
     said.truncated = !one.truncated_why.empty();
     said.truncated_why = one.truncated_why;
     said.allocator = one.allocator;
+    if (one.peak) said.pictures.push_back(std::move(*one.peak));
+    if (one.end) said.pictures.push_back(std::move(*one.end));
     if (root && !one.closed) {
       result.processes.insert(result.processes.begin(), said);
     } else {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "launch/allocators.h"
+#include "resident/picture.h"
 
 namespace carrel::tools {
 
@@ -25,6 +26,7 @@ struct RecordOptions {
   bool stacks = false;
   std::uint64_t stack_interval = 512
                                  << 10;  // bytes between stacks of a thread; 0: every allocation
+  bool pictures = false;  // of the heap when resident memory is highest, and at the program's end
   std::function<void(const std::string&)> say;  // what the user must hear while it runs
 };
 
@@ -38,6 +40,7 @@ struct RecordedProcess {
   bool truncated = false;
   std::string truncated_why;
   std::string allocator;  // path of what served malloc; its name too when it is in the program
+  std::vector<HeapPicture> pictures;  // by time; empty where none was asked for or could be had
 };
 
 struct RecordResult {

@@ -263,6 +263,7 @@ void Session::words(Tracked& process, Stream& stream, const std::uint64_t* from,
       stream.frames.clear();
     }
     stream.encoder->event(op, word >> 16, size, alignment, stack);
+    if (begins(op) || ends(op)) ++stream.block_events;
     if (op == Op::kThreadExit) stream.ended = true;
   }
 }
@@ -355,10 +356,16 @@ void Session::keep_house(bool last) {
   for (const auto& process : processes_) {
     if (process->closed) continue;
     Process& shared = control_->processes[process->index];
-    if (sample && process->alive) sample_memory(*process);
+    if (sample && process->alive) {
+      sample_memory(*process);
+      picture_if_grown(*process);
+    }
     if (process->unknown_frames || shared.state.load() == ProcessState::kEnding) {
       if (options_.stacks) read_modules(*process);
-      if (shared.state.load() == ProcessState::kEnding) shared.state = ProcessState::kLooked;
+      if (shared.state.load() == ProcessState::kEnding) {
+        if (options_.pictures) take_picture(*process, true);
+        shared.state = ProcessState::kLooked;
+      }
     }
     if (look) {
       write_stacks(*process);

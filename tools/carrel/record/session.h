@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -58,6 +59,7 @@ class Session {
     std::uint64_t written_ns = 0;  // when its last chunk was written
     std::uint32_t sequence = 0;    // of the block that is next
     std::uint32_t system_id = 0;
+    std::uint64_t block_events = 0;  // beginnings and ends of blocks so far
     bool ended = false;
   };
   struct Tracked {
@@ -80,6 +82,11 @@ class Session {
     std::uint64_t end_ticks = 0;
     std::string truncated_why;
     std::string allocator;  // for the eye
+    std::optional<HeapPicture> peak;
+    std::optional<HeapPicture> end;
+    std::uint64_t pictured_bytes = 0;  // resident anonymous memory at the last picture
+    std::uint64_t pictured_ns = 0;     // when that was done, and how long it took
+    std::uint64_t picture_took_ns = 0;
   };
 
   // Every write to a trace. The first failure ends the recording of all, aloud.
@@ -93,6 +100,8 @@ class Session {
   void flush(Tracked& process, std::uint32_t thread, Stream& stream);
   void check_disk_limit();
   void sample_memory(Tracked& process);
+  void picture_if_grown(Tracked& process);
+  void take_picture(Tracked& process, bool at_end);
   void read_modules(Tracked& process);
   void write_stacks(Tracked& process);
   void check_alive(Tracked& process);

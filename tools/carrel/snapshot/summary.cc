@@ -52,7 +52,7 @@ void add_resident(const HeapMap& map, Summary& sum) {
     }
   }
   sum.resident = {
-      {"live blocks", live, "in the program's hands, with the rounding to slots and pages"},
+      {kLiveLabel, live, "in the program's hands, with the rounding to slots and pages"},
       {"sampled blocks", guarded, "of a hardened build, each on pages of its own between fences"},
       {"thread caches", cached, "free blocks that threads keep for their next malloc"},
       {"free slots", partial, "in slabs that hold live or cached blocks"},
@@ -61,7 +61,7 @@ void add_resident(const HeapMap& map, Summary& sum) {
       {"kept spans", kept, "of large blocks just freed, for the next ones; or fenced"},
       {"dirty spans", free, "free, and not yet given back to the system"},
       {"metadata", map.record_resident, "carrel's own records"},
-      {"not the allocator's", map.foreign_bytes,
+      {kForeignLabel, map.foreign_bytes,
        "the program, its libraries, stacks and own mappings, as smaps says"}};
   sum.residue_bytes = static_cast<std::int64_t>(map.rss_bytes);
   for (const ResidentPart& part : sum.resident) {

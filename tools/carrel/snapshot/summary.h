@@ -27,6 +27,10 @@ struct ClassSummary {
   std::uint64_t free() const { return slots - live - cached; }
 };
 
+// Labels of two of the parts below.
+inline constexpr const char* kLiveLabel = "live blocks";
+inline constexpr const char* kForeignLabel = "not the allocator's";
+
 struct ResidentPart {
   std::string label;
   std::uint64_t bytes = 0;

@@ -56,6 +56,13 @@ class LiveMap {
   }
   std::size_t size() const { return count_; }
 
+  template <class Visit>
+  void for_each(Visit visit) const {
+    for (const LiveObject& object : entries_) {
+      if (object.address != 0) visit(object);
+    }
+  }
+
  private:
   std::size_t home(std::uint64_t address) const {
     return ((address >> 3) * 0x9e3779b97f4a7c15 >> 20) & mask_;

@@ -7,7 +7,7 @@
 namespace carrel::tools::hook {
 
 static_assert(sizeof(channel::kNoteOwner) == 7 && channel::kNoteType == 0x43524c48 &&
-              channel::kVersion == 2);
+              channel::kVersion == 3);
 
 // A note, so that --gc-sections and strip leave it.
 __asm__(
@@ -16,7 +16,7 @@ __asm__(
     ".long 7, 4, 0x43524c48\n"
     ".asciz \"carrel\"\n"
     ".balign 4\n"
-    ".long 2\n"
+    ".long 3\n"
     ".popsection\n");
 
 }  // namespace carrel::tools::hook

@@ -62,6 +62,28 @@ export interface Resident {
   residue_is?: string;
 }
 
+/** Free memory that cannot go back because live blocks lie among it. */
+export interface Pinned {
+  unit: "slab" | "page";
+  free_bytes: number;
+  places: number;
+  live_blocks: number;
+  samples: number;
+  sites: { frames: number[]; blocks: number; bytes: number; samples: number }[];
+  classes?: { block_bytes: number; slabs: number; live_blocks: number; free_bytes: number }[];
+  worst?: { address: string; block_bytes: number; slots: number; live_blocks: number;
+    free_bytes: number; requested_bytes: number; oldest_s: number; youngest_s: number;
+    sites: number[] }[];
+}
+
+/** The same at one moment of a recording; by a picture of its pages where it says by what. */
+export interface ResidentMoment extends Resident {
+  at_s: number;
+  at_end?: boolean;
+  by?: "slabs" | "pages";
+  pinned?: Pinned;
+}
+
 export interface Analysis {
   program: {
     command: string[];
@@ -79,7 +101,8 @@ export interface Analysis {
     huge_pages?: string;
     page_bytes?: number;
     allocator?: { name: string; path?: string; version?: string; build_id?: string };
-    trace?: { path?: string; events: number; bytes: number; complete: boolean; note?: string };
+    trace?: { path?: string; events: number; bytes: number; complete: boolean; note?: string;
+      stack_interval?: number };
   };
   totals: Record<string, number>;
   timeline: {
@@ -111,7 +134,8 @@ export interface Analysis {
     sleeping_calls?: number;
     sleeping_time?: number;
   };
-  resident?: Resident & { at_s: number };
+  resident?: ResidentMoment;
+  resident_at_end?: ResidentMoment;
   comparison?: Comparison;
   replay?: Comparison;
   latency?: {

@@ -7,7 +7,8 @@ import { flameSection } from "./flame";
 import * as format from "./format";
 import { heatSection, sizesSection, threadsSection } from "./grids";
 import { mapSection } from "./heapmap";
-import { comparisonSection, fidelitySection, latencySection, residentSection } from "./measured";
+import { comparisonSection, fidelitySection, latencySection } from "./measured";
+import { momentsSection, residentSection } from "./resident";
 import { classesSection, numbersSection, originSection, worstSection } from "./snapshot";
 import { themeButton } from "./theme";
 import { timelineSection } from "./timeline";
@@ -29,9 +30,8 @@ function analysisParts(a: Analysis): Part[] {
     ["fidelity", "Fidelity", a.fidelity !== undefined, () => fidelitySection(a)],
     ["latency", "Latency", (a.latency?.curves.length ?? 0) > 0, () => latencySection(a)],
     ["timeline", "Over time", a.timeline.seconds.length > 1, () => timelineSection(a)],
-    ["resident", "Resident", a.resident !== undefined, () => residentSection(a.resident!,
-        `At ${format.seconds(a.resident!.at_s)}, ${format.bytes(a.resident!.rss_bytes)} were ` +
-        "resident.")],
+    ["resident", "Resident", a.resident !== undefined || a.resident_at_end !== undefined,
+      () => momentsSection(a)],
     ["flame", "Call sites", (a.stacks?.stacks.length ?? 0) > 0, () => flameSection(a)],
     ["sizes", "Sizes", true, () => sizesSection(a)],
     ["heat", "Size × lifetime", true, () => heatSection(a)],

@@ -1,9 +1,9 @@
-// Allocators side by side with their intervals, latency curves, fidelity of the replay, and where
-// resident memory is. What was not measured has no section.
+// Allocators side by side with their intervals, latency curves, fidelity of the replay. What was not
+// measured has no section.
 
 import uPlot from "uplot";
-import type { Analysis, Comparison, Interval, Measured, Resident } from "./document";
-import { choice, el, onWidth, scroller, section, svg, table } from "./dom";
+import type { Analysis, Comparison, Interval, Measured } from "./document";
+import { choice, el, onWidth, section, svg, table } from "./dom";
 import * as format from "./format";
 import { colour, onTheme } from "./theme";
 
@@ -149,29 +149,5 @@ export function fidelitySection(analysis: Analysis): HTMLElement {
       fidelity.checks.map((c) => [c.what, show(c.unit, c.recorded), show(c.unit, c.replayed),
         c.recorded ? format.percent(c.replayed / c.recorded - 1) : "–",
         `± ${show(c.unit, c.tolerance)}`, c.ok ? "within" : "out"])));
-  return root;
-}
-
-export function residentSection(resident: Resident, how: string): HTMLElement {
-  const parts = [...resident.parts, { label: "unexplained", bytes: resident.residue_bytes,
-    basis: resident.residue_is ?? "what is left" }];
-  const { root, body } = section("resident", "Why this much is resident", how,
-      () => format.tabbed([["part", "bytes", "basis"],
-        ...parts.map((p) => [p.label, p.bytes, p.basis])]));
-  let before = 0;
-  const scale = Math.max(1, resident.rss_bytes, parts.reduce((s, p) => s + Math.max(0, p.bytes), 0));
-  const rows = parts.map((part) => {
-    const start = part.bytes >= 0 ? before : before + part.bytes;
-    before += part.bytes;
-    return el("tr", {}, el("th", { scope: "row" }, part.label),
-        el("td", { class: "number" }, format.bytes(part.bytes)),
-        el("td", { class: "number" }, format.percent(part.bytes / resident.rss_bytes)),
-        el("td", { class: "bar" }, el("span", { style:
-          `margin-left:${Math.max(0, 100 * start / scale).toFixed(2)}%;` +
-          `width:${(100 * Math.abs(part.bytes) / scale).toFixed(2)}%` })),
-        el("td", { class: "basis" }, part.basis));
-  });
-  body.append(scroller("Resident memory by part", el("table", { class: "bars" },
-      el("caption", {}, "Resident memory by part"), el("tbody", {}, ...rows))));
   return root;
 }
