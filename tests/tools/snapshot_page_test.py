@@ -87,7 +87,8 @@ class SnapshotPage(unittest.TestCase):
     def test_numbers_are_the_documents(self) -> None:
         self.assertIn(f"{self.document['totals']['live_blocks']:,}", self.text("numbers"))
         for part in self.document["resident"]["parts"]:
-            self.assertIn(part["label"], self.text("resident"))
+            shown = part["label"] in self.text("resident")
+            self.assertEqual(shown, part["bytes"] != 0, part["label"])
         slab = self.document["worst"][0]
         self.assertIn(slab["address"], self.text("worst"))
         self.assertIn(slab["first_live"][0], self.text("worst"))
