@@ -3,7 +3,7 @@ find_package(GTest REQUIRED)
 find_package(Python3 3.11 REQUIRED COMPONENTS Interpreter)
 
 add_executable(test_tools_analysis
-  analysis_test.cc advise_measure_test.cc advise_verdict_test.cc live_at_test.cc)
+  analysis_test.cc advise_measure_test.cc advise_verdict_test.cc call_log_test.cc live_at_test.cc)
 target_link_libraries(test_tools_analysis PRIVATE carrel_tools GTest::gtest GTest::gtest_main)
 add_test(NAME tools.analysis COMMAND test_tools_analysis)
 set_tests_properties(tools.analysis PROPERTIES LABELS tools TIMEOUT 120)
@@ -34,6 +34,12 @@ target_compile_options(test_tools_pinned PRIVATE -fno-builtin)
 set_target_properties(test_tools_pinned PROPERTIES OUTPUT_NAME pinned)
 carrel_tool_test(resident_test ARGUMENTS --program "$<TARGET_FILE:test_tools_pinned>"
   --library "$<TARGET_FILE:carrel_shared>")
+
+add_executable(test_tools_timed programs/timed.c)
+target_link_libraries(test_tools_timed PRIVATE carrel_warnings Threads::Threads)
+target_compile_options(test_tools_timed PRIVATE -fno-builtin -O1)
+set_target_properties(test_tools_timed PROPERTIES OUTPUT_NAME timed)
+carrel_tool_test(call_sites_test ARGUMENTS --program "$<TARGET_FILE:test_tools_timed>")
 
 add_test(NAME tools.report_types
   COMMAND "${CARREL_NODE}" node_modules/typescript/bin/tsc --noEmit

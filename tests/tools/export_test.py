@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from protobuf import fields, packed  # noqa: E402
 
 carrel: str
-MEASURES = ["bytes", "allocations", "peak_bytes", "leaked_bytes", "temporary"]
+MEASURES = ["bytes", "allocations", "peak_bytes", "leaked_bytes", "temporary", "allocator_ns"]
 
 
 def message(data: bytes) -> dict[int, list[Any]]:
@@ -92,7 +92,7 @@ class Export(unittest.TestCase):
         self.assertEqual(len(out["profiles"]), len(MEASURES))
         for profile, key in zip(out["profiles"], MEASURES, strict=True):
             self.assertEqual(profile["type"], "sampled")
-            self.assertIn(profile["unit"], ("bytes", "none"))
+            self.assertIn(profile["unit"], ("bytes", "none", "nanoseconds"))
             self.assertEqual(len(profile["samples"]), len(profile["weights"]))
             self.assertEqual(profile["endValue"] - profile["startValue"], sum(profile["weights"]))
             sums: dict[tuple[str, ...], int] = collections.Counter()

@@ -75,7 +75,8 @@ class ReportPage(unittest.TestCase):
 
     def test_switching_the_flame_graph_changes_what_is_drawn(self) -> None:
         seen = {}
-        for measure in ("bytes", "allocations", "peak_bytes", "leaked_bytes", "temporary"):
+        for measure in ("bytes", "allocations", "peak_bytes", "leaked_bytes", "temporary",
+                        "allocator_ns"):
             pick(self.page, "flame-measure", measure)
             self.page.wait("document.getElementById('flame-chart').dataset.measure === "
                            f"'{measure}'")
@@ -83,7 +84,7 @@ class ReportPage(unittest.TestCase):
             seen[measure] = self.page.run(
                 "[...document.querySelectorAll('#flame-chart g.frame')]"
                 ".map(g => g.getAttribute('name') + g.getAttribute('width')).join()")
-        self.assertEqual(len(set(seen.values())), 5)
+        self.assertEqual(len(set(seen.values())), 6)
         pick(self.page, "flame-measure", "bytes")
 
     def test_the_flame_graphs_width_is_the_documents_share(self) -> None:

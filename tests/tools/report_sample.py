@@ -34,8 +34,11 @@ def make_stacks(chance: random.Random) -> dict[str, Any]:
         stacks.append({"frames": [0] + [chance.randrange(1, len(frames)) for _ in range(depth)],
                        "allocations": count, "bytes": count * size, "peak_bytes": peak,
                        "leaked_bytes": peak // 7 if chance.random() < 0.2 else 0,
-                       "temporary": int(count * chance.random())})
-    return {"frames": frames, "stacks": stacks, "omitted_stacks": 31, "omitted_bytes": 52000}
+                       "temporary": int(count * chance.random()),
+                       "allocator_ns": int(count * chance.uniform(20, 900))})
+    time = {"stacks": 4100, "ns": sum(s["allocator_ns"] for s in stacks), "omitted_ns": 0}
+    return {"frames": frames, "stacks": stacks, "omitted_stacks": 31, "omitted_bytes": 52000,
+            "allocator_time": time}
 
 
 def make_timeline(chance: random.Random) -> dict[str, Any]:

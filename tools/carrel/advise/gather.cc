@@ -146,6 +146,7 @@ Gathered gather(const GatherOptions& options) {
 
 void add_ceiling(Json& document, const Ceiling& ceiling, const std::string& allocator) {
   document["cpu"] = ceiling.json();
+  add_call_sites(document, ceiling.sites);
   if (ceiling.timed == 0) return;
   document["latency"] = {{"quantiles", kQuantiles},
                          {"curves",

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <string>
 
@@ -71,12 +72,13 @@ Ceiling settle(const gauge::Counters& counters, double cpu_s, int runs) {
     ceiling.allocation_ns[i] = counters.allocation_ns[i];
     ceiling.free_ns[i] = counters.free_ns[i];
   }
+  ceiling.sites = read_call_log(counters.log);
   return ceiling;
 }
 
 }  // namespace
 
-GaugeFile::GaugeFile() {
+GaugeFile::GaugeFile(Stacks stacks) : stacks_(stacks) {
   const int file = open(file_.path().c_str(), O_RDWR | O_CLOEXEC);
   // Allocated, not only sized: a full disk is to be an error here, not a signal at some store.
   const int refused = file < 0 ? errno : posix_fallocate(file, 0, sizeof(gauge::Counters));
@@ -104,9 +106,12 @@ void GaugeFile::prepare(RunOptions& options) const {
 
 // Between runs: no process counts into it.
 void GaugeFile::reset() {
-  std::memset(static_cast<void*>(counters_), 0, sizeof(gauge::Counters));
+  const std::uint64_t used = std::min<std::uint64_t>(counters_->log.used, gauge::CallLog::kWords);
+  std::memset(static_cast<void*>(counters_), 0,
+              offsetof(gauge::Counters, log.words) + used * sizeof(std::uint64_t));
   counters_->magic = gauge::kMagic;
   counters_->period_ns = kPeriod_ns;
+  counters_->wants_stacks = stacks_ == Stacks::kOfTimedCalls ? 1 : 0;
 }
 
 double GaugeFile::allocation_quantile(double share) const {
@@ -136,7 +141,7 @@ nlohmann::ordered_json Ceiling::json() const {
 }
 
 Ceiling measure_ceiling(const Allocator& allocator, const RunOptions& options, int most_runs) {
-  GaugeFile file;
+  GaugeFile file(GaugeFile::Stacks::kOfTimedCalls);
   RunOptions gauged = options;
   file.prepare(gauged);
   Progress progress("measuring the ceiling", most_runs);
@@ -159,6 +164,8 @@ Ceiling measure_ceiling(const Allocator& allocator, const RunOptions& options, i
         "nothing of the program's allocation was seen: it is static, set-user-id or "
         "exports malloc itself; carrel doctor -- CMD tells which");
   }
+  // Writing stacks is the gauge's own work.
+  cpu_s -= std::min(cpu_s / 2, static_cast<double>(counters.stacks_cpu_ns.load()) / 1e9);
   return settle(counters, cpu_s, runs);
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 
+#include "advise/call_sites.h"
 #include "advise/gauge/counters.h"
 #include "base/temporary.h"
 #include "compare/program.h"
@@ -34,6 +35,7 @@ struct Ceiling {
   int runs = 0;
   std::array<std::uint64_t, kLatencyClasses> allocation_ns{};
   std::array<std::uint64_t, kLatencyClasses> free_ns{};
+  CallSites sites;  // of the timed calls
 
   nlohmann::ordered_json json() const;  // the section `cpu` of the analysis document
 };
@@ -41,8 +43,9 @@ struct Ceiling {
 // Puts the gauge in front of runs and reads what it counted.
 class GaugeFile {
  public:
+  enum class Stacks : bool { kNone, kOfTimedCalls };
   // Throws UserError when it cannot be made.
-  GaugeFile();
+  explicit GaugeFile(Stacks stacks = Stacks::kNone);
   ~GaugeFile();
   GaugeFile(const GaugeFile&) = delete;
   GaugeFile& operator=(const GaugeFile&) = delete;
@@ -56,6 +59,7 @@ class GaugeFile {
  private:
   TemporaryFile file_{"gauge"};
   gauge::Counters* counters_ = nullptr;
+  Stacks stacks_;
 };
 
 // Runs the program on `allocator` with the gauge in front, again until there are enough samples or

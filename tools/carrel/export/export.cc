@@ -35,7 +35,7 @@ std::string export_folded(const Json& document, const std::string& measure) {
   const Json& section = stacks_of(document);
   std::string out;
   for (const Json& stack : section.at("stacks")) {
-    const auto value = stack.at(measure).get<std::int64_t>();
+    const auto value = value_of(stack, measure);
     if (value <= 0) continue;
     std::string line;
     for (const Json& index : stack.at("frames")) {
@@ -66,11 +66,12 @@ std::string export_speedscope(const Json& document) {
   }
   Json profiles = Json::array();
   for (const Measure& measure : kMeasures) {
+    const std::string unit = measure.unit;
     Json samples = Json::array();
     Json weights = Json::array();
     std::int64_t total = 0;
     for (const Json& stack : section.at("stacks")) {
-      const auto value = stack.at(measure.key).get<std::int64_t>();
+      const auto value = value_of(stack, measure.key);
       if (value <= 0) continue;
       samples.push_back(stack.at("frames"));
       weights.push_back(value);
@@ -78,7 +79,7 @@ std::string export_speedscope(const Json& document) {
     }
     profiles.push_back({{"type", "sampled"},
                         {"name", fmt::format("{} of {}", measure.title, name)},
-                        {"unit", std::string_view(measure.unit) == "bytes" ? "bytes" : "none"},
+                        {"unit", unit == "count" ? "none" : unit},
                         {"startValue", 0},
                         {"endValue", total},
                         {"samples", std::move(samples)},

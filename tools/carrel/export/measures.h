@@ -11,16 +11,22 @@ struct Measure {
   const char* key;    // in the document
   const char* title;  // for people
   const char* type;   // pprof's name of the sample type
-  const char* unit;   // bytes or count
+  const char* unit;   // bytes, count or nanoseconds
 };
 
-inline constexpr std::array<Measure, 5> kMeasures = {{
+inline constexpr std::array<Measure, 6> kMeasures = {{
     {"bytes", "allocated bytes", "alloc_space", "bytes"},
     {"allocations", "allocations", "alloc_objects", "count"},
     {"peak_bytes", "live bytes at the peak", "peak_space", "bytes"},
     {"leaked_bytes", "live bytes at the end", "inuse_space", "bytes"},
     {"temporary", "temporary allocations", "temporary_objects", "count"},
+    {"allocator_ns", "time in the allocator", "allocator_time", "nanoseconds"},
 }};
+
+// A stack's number; 0 where the document does not have that measure.
+inline std::int64_t value_of(const Json& stack, const std::string& measure) {
+  return stack.value(measure, std::int64_t{0});
+}
 
 // The document's section `stacks`; throws UserError when it has none.
 const Json& stacks_of(const Json& document);

@@ -132,7 +132,7 @@ std::string export_pprof(const Json& document) {
     }
     std::vector<std::int64_t> values;
     for (const Measure& measure : kMeasures) {
-      values.push_back(stack.at(measure.key).get<std::int64_t>());
+      values.push_back(value_of(stack, measure.key));
     }
     protozero::pbf_writer sample(profile, kProfileSample);
     sample.add_packed_uint64(kSampleLocations, frames.begin(), frames.end());

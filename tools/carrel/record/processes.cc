@@ -13,6 +13,7 @@
 #include "base/machine.h"
 #include "launch/elf_file.h"
 #include "launch/linked_in.h"
+#include "record/modules.h"
 #include "record/session.h"
 
 namespace carrel::tools {
@@ -182,22 +183,9 @@ void Session::read_modules(Tracked& process) {
   process.unknown_frames = false;
   std::ifstream maps(fmt::format("/proc/{}/maps", process.pid));
   for (std::string line; std::getline(maps, line);) {
-    unsigned long long begin = 0;
-    unsigned long long end = 0;
-    unsigned long long offset = 0;
-    char mode[5] = {};
-    int path_at = 0;
-    if (std::sscanf(line.c_str(), "%llx-%llx %4s %llx %*s %*s %n", &begin, &end, mode, &offset,
-                    &path_at) < 4 ||
-        mode[2] != 'x' || path_at == 0 || line[static_cast<std::size_t>(path_at)] != '/') {
-      continue;
+    if (std::optional<Module> module = code_mapping(line)) {
+      add_module(process.modules, std::move(*module));
     }
-    const std::string path = line.substr(static_cast<std::size_t>(path_at));
-    const bool known =
-        std::any_of(process.modules.begin(), process.modules.end(), [&](const Module& module) {
-          return module.begin == begin && module.end == end && module.path == path;
-        });
-    if (!known) process.modules.push_back({begin, end, offset, path, build_id_of(path)});
   }
 }
 

@@ -6,12 +6,13 @@
 #include <atomic>
 #include <cstdint>
 
+#include "advise/gauge/call_log.h"
 #include "base/latency.h"
 
 namespace carrel::tools::gauge {
 
 inline constexpr const char* kEnvironment = "CARREL_GAUGE";  // path of the file
-inline constexpr std::uint64_t kMagic = 0x6567756167'0001;
+inline constexpr std::uint64_t kMagic = 0x6567756167'0002;
 
 struct Counters {
   std::uint64_t magic;
@@ -35,6 +36,9 @@ struct Counters {
   std::atomic<std::uint64_t> slept_ns;
   std::atomic<std::uint64_t> allocation_ns[kLatencyClasses];  // timed calls by latency
   std::atomic<std::uint64_t> free_ns[kLatencyClasses];
+  std::uint64_t wants_stacks;                // set by carrel: 1 or 0
+  std::atomic<std::uint64_t> stacks_cpu_ns;  // what writing stacks took
+  CallLog log;
 };
 
 }  // namespace carrel::tools::gauge

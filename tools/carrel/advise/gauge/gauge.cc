@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "advise/gauge/counters.h"
+#include "advise/gauge/stacks.h"
 
 namespace carrel::tools::gauge {
 
@@ -34,6 +35,7 @@ int sample_signal;
 thread_local int timer = -1;
 
 void on_sample(int, siginfo_t* info, void*) {
+  if (self.walking != 0) return;
   const auto periods = 1 + static_cast<std::uint64_t>(info->si_overrun > 0 ? info->si_overrun : 0);
   // Counters only: they publish nothing else.
   counters->signals.fetch_add(1, std::memory_order_relaxed);
@@ -55,6 +57,7 @@ void child_of_fork() {
   timer = -1;
   self.armed = 0;
   counters->processes.fetch_add(1, std::memory_order_relaxed);
+  start_stacks_in_child();
   arm();
 }
 
@@ -89,6 +92,7 @@ __attribute__((constructor)) void set_up() {
   counters = mapped;
   if (sigaction(sample_signal, &action, nullptr) != 0) sample_signal = 0;
   mapped->processes.fetch_add(1, std::memory_order_relaxed);
+  start_stacks(mapped->wants_stacks != 0 ? &mapped->log : nullptr);
   // What allocated before this constructor has only tried.
   self.armed = 0;
   arm();
@@ -96,7 +100,7 @@ __attribute__((constructor)) void set_up() {
 
 }  // namespace
 
-constinit thread_local Thread self = {0, 0, kMeanDistance, 0};
+constinit thread_local Thread self = {0, 0, kMeanDistance, 0, 0, 0, 0, 0};
 
 std::uint64_t clock_ns() {
   timespec now;
@@ -154,7 +158,7 @@ std::int64_t sleeps_before() {
 
 void timed(std::uint64_t started_ns, std::uint32_t stands_for, bool frees, std::int64_t slept) {
   const std::uint64_t whole = clock_ns() - started_ns;
-  if (counters == nullptr) return;
+  if (counters == nullptr || self.walking != 0) return;
   if (slept >= 0) {
     counters->watched.fetch_add(1, std::memory_order_relaxed);
     counters->watched_ns.fetch_add(whole, std::memory_order_relaxed);
@@ -170,6 +174,9 @@ void timed(std::uint64_t started_ns, std::uint32_t stands_for, bool frees, std::
   counters->timed.fetch_add(1, std::memory_order_relaxed);
   counters->calls.fetch_add(stands_for, std::memory_order_relaxed);
   counters->time_ns.fetch_add(took * stands_for, std::memory_order_relaxed);
+  if (const std::uint64_t stack_ns = charge(took * stands_for); stack_ns != 0) {
+    counters->stacks_cpu_ns.fetch_add(stack_ns, std::memory_order_relaxed);
+  }
 }
 
 }  // namespace carrel::tools::gauge

@@ -2,6 +2,8 @@
 // in there, in two independent ways: a CPU-time timer of each thread asks "inside or not?", and one
 // call in about 32 is timed. It records nothing about blocks.
 //
+// Of some timed calls it writes down the stack: stacks.h.
+//
 // Inside covers what the kernel does on the allocator's behalf. A call costs two stores more.
 #pragma once
 
@@ -15,6 +17,11 @@ struct Thread {
   std::uint8_t armed;         // has a timer, or tried
   std::uint32_t until_timed;  // calls until the next is timed
   std::uint32_t random;       // where the distances come from
+  // Of stacks.cc:
+  std::uint8_t walking;             // a stack is being written: signals and calls do not count
+  std::uint32_t stacks_left;        // before the interval doubles
+  std::uint64_t stack_interval_ns;  // between marks, 0 before the first timed call
+  std::uint64_t until_stack_ns;     // to the next mark
 };
 
 extern constinit thread_local Thread self;

@@ -22,6 +22,7 @@ export interface Stack {
   peak_bytes: number;
   leaked_bytes: number;
   temporary: number;
+  allocator_ns?: number;
 }
 
 export interface Measured {
@@ -120,7 +121,13 @@ export interface Analysis {
   };
   threads: { name: string; allocations: number; frees: number; bytes: number }[];
   thread_frees: { count: number[][] };
-  stacks?: { frames: Frame[]; stacks: Stack[]; omitted_stacks: number; omitted_bytes: number };
+  stacks?: {
+    frames: Frame[];
+    stacks: Stack[];
+    omitted_stacks: number;
+    omitted_bytes: number;
+    allocator_time?: { stacks: number; ns: number; omitted_ns: number };
+  };
   cpu?: {
     in_allocator: Interval;
     samples: number;

@@ -16,7 +16,8 @@ interface Node {
 }
 
 interface Measure {
-  key: keyof Stack & ("bytes" | "allocations" | "peak_bytes" | "leaked_bytes" | "temporary");
+  key: keyof Stack & ("bytes" | "allocations" | "peak_bytes" | "leaked_bytes" | "temporary" |
+    "allocator_ns");
   title: string;
   show: (value: number) => string;
 }
@@ -28,6 +29,8 @@ const kMeasures: Measure[] = [
   { key: "leaked_bytes", title: "Live at end", show: format.bytes },
   { key: "temporary", title: "Temporary", show: format.count },
 ];
+const kTime: Measure =
+  { key: "allocator_ns", title: "Allocator time", show: (ns) => format.seconds(ns * 1e-9) };
 
 /** The stacks as a tree, valued by one measure; equal functions of one parent are one node. */
 function tree(analysis: Analysis, measure: Measure): Node {
@@ -35,7 +38,7 @@ function tree(analysis: Analysis, measure: Measure): Node {
   const root: Node = { name: "all", value: 0, children: [] };
   const known = new Map<Node, Map<string, Node>>();
   for (const stack of stacks) {
-    const value = stack[measure.key];
+    const value = stack[measure.key] ?? 0;
     if (value <= 0) continue;
     root.value += value;
     let at = root;
@@ -79,7 +82,7 @@ function place(frame: Frame | undefined): string {
 
 function folded(analysis: Analysis, measure: Measure): string {
   const { frames, stacks } = analysis.stacks!;
-  return stacks.filter((s) => s[measure.key] > 0).map((s) =>
+  return stacks.filter((s) => (s[measure.key] ?? 0) > 0).map((s) =>
     `${s.frames.map((f) => frames[f]!.function.replaceAll(";", ":")).join(";")} ` +
     `${s[measure.key]}`).join("\n") + "\n";
 }
@@ -135,13 +138,21 @@ export function flameSection(analysis: Analysis): HTMLElement {
   const { root, body, controls } = section("flame", "Call sites",
       "Wide means much. Callers are above callees; colours tell libraries apart. Click, or Enter, " +
       "zooms into a frame.", () => folded(analysis, measure));
-  const { omitted_stacks: omitted, omitted_bytes: omittedBytes } = analysis.stacks!;
+  const { omitted_stacks: omitted, omitted_bytes: omittedBytes, allocator_time: time } =
+    analysis.stacks!;
+  const measures = time ? [...kMeasures, kTime] : kMeasures;
   const holder = el("div", { class: "flame", id: "flame-chart" });
   const details = el("p", { class: "figures", id: "flame-details", "aria-live": "polite" });
   body.append(details, holder);
   if (omitted > 0) {
     body.append(el("p", { class: "how" }, `${format.count(omitted)} rarer stacks, ` +
       `${format.bytes(omittedBytes)}, are left out here.`));
+  }
+  if (time) {
+    body.append(el("p", { class: "how" }, `Allocator time is from a run of its own, by ` +
+      `${format.count(time.stacks)} stacks of timed calls, each standing for the time since the ` +
+      `one before; frees have their place in it too.` + (time.omitted_ns > 0
+        ? ` ${format.seconds(time.omitted_ns * 1e-9)} are left out.` : "")));
   }
   let chart: ReturnType<typeof flamegraph> | undefined;
   let total = 0;
@@ -176,8 +187,8 @@ export function flameSection(analysis: Analysis): HTMLElement {
     else chart?.clear();
   });
   controls.append(
-      choice("flame-measure", "Measure", kMeasures.map((m) => [m.key, m.title]), (key) => {
-        measure = kMeasures.find((m) => m.key === key)!;
+      choice("flame-measure", "Measure", measures.map((m) => [m.key, m.title]), (key) => {
+        measure = measures.find((m) => m.key === key)!;
         redraw();
       }),
       find, el("button", { type: "button", class: "quiet", id: "flame-reset", onclick: redraw },
