@@ -222,7 +222,7 @@ class CacheKeeper {
       if (got < lacking) memmove(ready.floor, ready.floor + (lacking - got), got * sizeof(void*));
     }
     freed.top -= own;
-    memcpy(ready.floor + got, freed.top, own * sizeof(void*));
+    if (own != 0) memcpy(ready.floor + got, freed.top, own * sizeof(void*));
     if (got + own == 0) return nullptr;
     left -= got + own;
     ready.top = ready.floor + got + own - 1;

@@ -2,10 +2,13 @@
 // follows by itself it does follow by itself; and rules that are wrong lead to no fault.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <ucontext.h>
+#include <unistd.h>
 #include <unwind.h>
 
 #include <cstring>
@@ -234,6 +237,42 @@ TEST_F(StackTraceTest, ALibraryInTheOldOnesPlaceHasRulesOfItsOwn) {
     dlclose(library);
   }
   EXPECT_GE(at_the_same_place, 1) << "the libraries were never at the same place";
+}
+
+/// While a thread holds the loader's lock in a callback of dl_iterate_phdr, the process forks: the
+/// child, where nobody will ever free that lock, must still get stacks.
+TEST_F(StackTraceTest, AChildOfThreadsAsksNotForTheLoadersLock) {
+  int entered[2];
+  int leave[2];
+  ASSERT_EQ(pipe(entered), 0);
+  ASSERT_EQ(pipe(leave), 0);
+  int ends[2] = {entered[1], leave[0]};
+  std::thread holder([&ends] {
+    dl_iterate_phdr(
+        [](dl_phdr_info*, std::size_t, void* argument) {
+          const int* pipes = static_cast<int*>(argument);
+          char byte = 0;
+          return write(pipes[0], &byte, 1) == 1 && read(pipes[1], &byte, 1) == 1 ? 1 : 2;
+        },
+        ends);
+  });
+  char byte = 0;
+  ASSERT_EQ(read(entered[0], &byte, 1), 1);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    const void* frames[64];
+    for (int i = 0; i < 40; ++i) {
+      if (LinuxOs::stack_trace(frames, 64) == 0) _exit(1);
+    }
+    _exit(0);
+  }
+  int status = -1;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  ASSERT_EQ(write(leave[1], &byte, 1), 1);
+  holder.join();
+  for (const int end : {entered[0], entered[1], leave[0], leave[1]}) close(end);
 }
 
 }  // namespace

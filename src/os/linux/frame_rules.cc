@@ -14,6 +14,8 @@ constinit FrameRuleTable frame_rules;
 
 namespace {
 
+std::atomic<bool> may_ask_loader{true};  // a flag by itself, which never becomes true again
+
 /// Objects that were unloaded when the table was last empty. Stored after it was emptied (release),
 /// so that who finds the number up to date (acquire) meets no rule from before that.
 std::atomic<unsigned long long> known_unloads{0};
@@ -65,7 +67,7 @@ FrameRule rule_in(const dl_phdr_info& object, const ElfW(Phdr) & code, std::uint
   }
   const std::uintptr_t code_end = object.dlpi_addr + code.p_vaddr + code.p_memsz;
   if (rule.kind() == FrameRule::Kind::kOutermost && (code.p_flags & PF_R) != 0 &&
-      returns_from_signal(address, code_end)) {
+      (code.p_flags & PF_X) != 0 && returns_from_signal(address, code_end)) {
     return FrameRule(FrameRule::Kind::kOther);
   }
   return rule;
@@ -96,13 +98,17 @@ int look_into(dl_phdr_info* object, std::size_t size, void* argument) {
 }  // namespace
 
 FrameRule learn_frame_rule(std::uintptr_t return_address, bool& emptied) {
+  if (!may_ask_loader.load(std::memory_order_relaxed)) return FrameRule(FrameRule::Kind::kOther);
   CodeQuery query = {.return_address = return_address};
   dl_iterate_phdr(look_into, &query);
   emptied |= query.emptied;
   return query.rule;
 }
 
+void never_ask_loader() { may_ask_loader.store(false, std::memory_order_relaxed); }
+
 void forget_unloaded_code() {
+  if (!may_ask_loader.load(std::memory_order_relaxed)) return;
   CodeQuery query = {.return_address = 0};
   dl_iterate_phdr(look_into, &query);
 }

@@ -73,6 +73,11 @@ extern constinit FrameRuleTable frame_rules;
 /// malloc waits for it but this one.
 FrameRule learn_frame_rule(std::uintptr_t return_address, bool& emptied);
 
+/// From now on, in this process: no new rules are learned, and unloading goes unnoticed. For the
+/// child of a process whose other threads may have held the loader's lock, which glibc's fork()
+/// does not free in the child: to wait for it there would be for ever.
+void never_ask_loader();
+
 /// Empties the table if anything was unloaded since this was last looked at.
 void forget_unloaded_code();
 

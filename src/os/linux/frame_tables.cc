@@ -9,6 +9,7 @@ namespace {
 
 /// The numbers that the tables have for two registers, and for where to return to.
 constexpr std::uint64_t kFrameRegister = 6;
+constexpr std::uint8_t kAligned = 0x50;  // of a pointer's encoding
 constexpr std::uint64_t kStackPointer = 7;
 constexpr std::uint64_t kReturnAddress = 16;
 
@@ -152,6 +153,7 @@ bool read_common(std::uintptr_t at, std::uintptr_t end, CommonEntry& entry) {
         extra.take<std::uint8_t>();
       } else if (*letter == 'P') {
         const auto encoding = extra.take<std::uint8_t>();
+        if ((encoding & 0x70) == kAligned) return false;
         extra.take_pointer(encoding, false);
       } else {
         return false;  // 'S' as well: a signal's frame
@@ -165,7 +167,8 @@ bool read_common(std::uintptr_t at, std::uintptr_t end, CommonEntry& entry) {
   return reader.good();
 }
 
-/// What is known of a frame while a program runs: of all registers, three matter.
+/// What is known of a frame while a program runs: of all registers, three matter, and that the
+/// stack pointer has no rule of its own, as where stacks are switched.
 struct FrameState {
   FrameRule::Kind kind = FrameRule::Kind::kOther;
   bool on_register = false;  // the end is given by register and offset
@@ -177,6 +180,7 @@ struct FrameState {
   std::int64_t frame_offset = 0;  // from the end, for kBelowEnd
   Saved return_address = Saved::kUnchanged;
   std::int64_t return_offset = 0;
+  bool stack_pointer_saved = false;
 
   void set_end(std::uint64_t from, std::int64_t distance) {
     on_register = true;
@@ -193,18 +197,23 @@ struct FrameState {
     } else if (which == kReturnAddress) {
       return_address = how;
       return_offset = distance;
+    } else if (which == kStackPointer) {
+      stack_pointer_saved = how != Saved::kUnchanged;
     }
   }
   void restore(std::uint64_t which, const FrameState& from) {
     if (which == kFrameRegister) set_saved(which, from.frame_register, from.frame_offset);
     if (which == kReturnAddress) set_saved(which, from.return_address, from.return_offset);
+    if (which == kStackPointer) stack_pointer_saved = from.stack_pointer_saved;
   }
 
   FrameRule rule() const {
     if (return_address == Saved::kUndefined) return FrameRule(FrameRule::Kind::kOutermost);
     if (return_address != Saved::kBelowEnd || return_offset != -8)
       return FrameRule(FrameRule::Kind::kOther);
-    if (kind == FrameRule::Kind::kOther) return FrameRule(kind);
+    if (kind == FrameRule::Kind::kOther || stack_pointer_saved) {
+      return FrameRule(FrameRule::Kind::kOther);
+    }
     switch (frame_register) {
       case Saved::kUnchanged:
       case Saved::kUndefined:

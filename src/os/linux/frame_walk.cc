@@ -13,15 +13,18 @@ namespace {
 
 constexpr std::uintptr_t kStackPageBytes = 4096;
 
-/// Whether the word can be read, by a system call that reads it, and then refuses what it is asked.
-/// Null it would take for nothing to read. Under Valgrind, which would report the call, other words
-/// can be.
+/// What the system answers that is asked for a change that there is not, with a signal mask at this
+/// place: it reads the mask first.
+long ask_to_read(std::uintptr_t address) {
+  constexpr long kNoSuchChange = -1;
+  return raw_syscall(SYS_rt_sigprocmask, kNoSuchChange, static_cast<long>(address & ~7ul), 0, 8);
+}
+
+/// Whether the word can be read. Null the system would take for no mask. Under Valgrind, which
+/// would report the call, other words can be.
 bool readable(std::uintptr_t address) {
   if (address < kStackPageBytes) return false;
-  if (LinuxOs::under_valgrind()) return true;
-  constexpr long kNoSuchChange = -1;
-  return raw_syscall(SYS_rt_sigprocmask, kNoSuchChange, static_cast<long>(address & ~7ul), 0, 8) !=
-         -EFAULT;
+  return LinuxOs::under_valgrind() || ask_to_read(address) == -EINVAL;
 }
 
 /// What a thread remembers from one walk to the next. No walk interrupts another: samples are not
@@ -52,7 +55,10 @@ class StackPages {
 
   [[gnu::no_sanitize_address]] bool read(std::uintptr_t address, std::uintptr_t& word) {
     if (CARREL_UNLIKELY((address & 7) != 0)) return false;
-    if (CARREL_UNLIKELY(address - start_ >= end_ - start_) && !find(address)) return false;
+    // The last page is where walks end, and may be what only looked like a part of the stack: what
+    // another mapping has beside it may be gone by now.
+    const std::uintptr_t certain = end_ - (end_asked_ ? 0 : kStackPageBytes);
+    if (CARREL_UNLIKELY(address - start_ >= certain - start_) && !find(address)) return false;
     word = *at_address<const std::uintptr_t>(address);
     return true;
   }
@@ -70,11 +76,20 @@ class StackPages {
   /// A stack that continues elsewhere, as some coroutines' do, is looked at each time.
   CARREL_NOINLINE bool find(std::uintptr_t address) {
     const std::uintptr_t page = align_down(address, kStackPageBytes);
+    if (address - start_ < end_ - start_) {
+      end_asked_ = readable(address);
+      if (!end_asked_) {
+        end_ = page;
+        remember();
+      }
+      return end_asked_;
+    }
     if (page < end_ || page - end_ >= kMostNewBytes || !all_readable(end_, page)) {
       return readable(address);
     }
     if (!readable(page)) return false;
     end_ = page + kStackPageBytes;
+    end_asked_ = true;
     remember();
     return true;
   }
@@ -86,6 +101,7 @@ class StackPages {
 
   std::uintptr_t start_;
   std::uintptr_t end_;
+  bool end_asked_ = false;  // the last page, in this walk
 };
 
 /// One frame up. False if its registers cannot be read.
@@ -116,6 +132,12 @@ CARREL_NOINLINE FrameRule rule_of_new(std::uintptr_t return_address, bool& empti
 }
 
 }  // namespace
+
+bool can_tell_readable() {
+  const std::uintptr_t word = 0;
+  return LinuxOs::under_valgrind() ||
+         (ask_to_read(address_of(&word)) == -EINVAL && ask_to_read(~std::uintptr_t{7}) == -EFAULT);
+}
 
 FrameWalk walk_frames(const FrameRegisters& first, const void** frames, std::size_t capacity) {
   if (CARREL_UNLIKELY(seen_stack.until_check-- == 0)) {

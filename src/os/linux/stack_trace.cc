@@ -9,6 +9,7 @@
 // a program in C has none: there such stacks end, or, where a static one was linked without an
 // index of its tables, there are none. Frame pointers are not followed: what looks like one in code
 // without them leads anywhere.
+#include <pthread.h>
 #include <unwind.h>
 
 #include "base/bits.h"
@@ -51,6 +52,7 @@ _Unwind_Reason_Code collect(_Unwind_Context* context, void* argument) {
 /// Whether the program has tables that can be followed: a static one may come without their index.
 bool has_rules(const void* own_code) {
 #if defined(__x86_64__)
+  if (!can_tell_readable()) return false;
   bool emptied = false;
   const FrameRule rule = learn_frame_rule(address_of(own_code), emptied);
   return rule.kind() != FrameRule::Kind::kNone && rule.kind() < FrameRule::Kind::kOutermost;
@@ -60,9 +62,28 @@ bool has_rules(const void* own_code) {
 #endif
 }
 
+bool others_at_fork = false;  // written and read by the thread that forks
+
+/// In the child of a process with several threads all stacks are libgcc's: see never_ask_loader().
+void watch_forks() {
+  static std::atomic<bool> watched{false};
+  if (watched.exchange(true, std::memory_order_relaxed)) return;
+  pthread_atfork(
+      [] {
+        const char* alone = LinuxOs::alone_flag();
+        others_at_fork = alone == nullptr || *alone == 0;
+      },
+      nullptr,
+      [] {
+        if (!others_at_fork) return;
+        never_ask_loader();
+        follows_rules.store(false, std::memory_order_relaxed);
+      });
+}
+
 }  // namespace
 
-bool LinuxOs::load_unwinder() {
+CARREL_NOINLINE bool LinuxOs::load_unwinder() {
   const void* frames[4];
   Collected collected = {.frames = frames, .capacity = 4, .count = 0};
   Unwinder found = Unwinder::kNone;
@@ -73,7 +94,9 @@ bool LinuxOs::load_unwinder() {
   } else if (&weak_backtrace != nullptr && weak_backtrace(const_cast<void**>(frames), 4) != 0) {
     found = Unwinder::kGlibc;
   }
-  follows_rules.store(has_rules(__builtin_return_address(0)), std::memory_order_relaxed);
+  const bool follows = has_rules(__builtin_return_address(0));
+  if (follows) watch_forks();
+  follows_rules.store(follows, std::memory_order_relaxed);
   if (found == Unwinder::kNone && !follows_rules.load(std::memory_order_relaxed)) return false;
   unwinder.store(found, std::memory_order_relaxed);
   return true;

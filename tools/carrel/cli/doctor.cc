@@ -114,7 +114,7 @@ void print(const Finding& finding, bool json) {
                                 {"why", finding.why},
                                 {"advice", finding.advice},
                                 {"carries_hook", finding.carries_hook}};
-    fmt::print("{}\n", out.dump(2));
+    fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
     return;
   }
   fmt::print("program    {}\n", finding.program);

@@ -86,7 +86,8 @@ int run(const Options& options) {
   record_options.say = [](const std::string& line) { fmt::print(stderr, "carrel: {}\n", line); };
   const RecordResult result = record(record_options);
   if (options.json) {
-    fmt::print("{}\n", to_json(result).dump(2));
+    fmt::print("{}\n",
+               to_json(result).dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
     print(result);
   }

@@ -95,7 +95,8 @@ int run(const Options& options) {
   replay_options.plan.real_pace = options.pace == "real";
   const ReplayResults results = replay(replay_options);
   if (options.json) {
-    fmt::print("{}\n", results.json().dump(2));
+    fmt::print("{}\n",
+               results.json().dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
     print(results);
   }

@@ -26,7 +26,7 @@ int run(const Options& options) {
   write_file(page, options.output);
   if (options.json) {
     const Json out = {{"input", options.place}, {"output", options.output}, {"bytes", page.size()}};
-    fmt::print("{}\n", out.dump(2));
+    fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
     return kExitOk;
   }
   fmt::print("{}: {} KiB, one file, opens in any browser\n", options.output, page.size() / 1024);

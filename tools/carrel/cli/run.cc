@@ -33,12 +33,16 @@ void write_proof(const Options& options, const Allocator& allocator) {
                               {"allocator", to_json(describe(allocator))},
                               {"malloc", error ? bindings.malloc() : file.string()},
                               {"served", is_of(allocator, bindings.malloc())}};
-  write_file(out.dump(2) + "\n", options.json);
+  write_file(out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n",
+             options.json);
 }
 
 int run(const Options& options) {
   const Allocator allocator = parse_allocator(options.allocator);
-  if (!allocator.is_system()) require_preloadable(preflight(*options.command));
+  // The proof is asked of a library that is preloaded, also where the allocator is the system's.
+  if (!allocator.is_system() || !options.json.empty()) {
+    require_preloadable(preflight(*options.command));
+  }
   if (!options.json.empty()) write_proof(options, allocator);
   // The program takes this process's place: its exit status, signals and terminal are its own.
   become(*options.command, proving_environment(allocator));

@@ -169,7 +169,7 @@ int run_info(const Options& options) {
   count(reader, counted);
   const nlohmann::json facts = to_json(reader, counted);
   if (options.json) {
-    fmt::print("{}\n", facts.dump(2));
+    fmt::print("{}\n", facts.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
     print(facts);
   }
@@ -182,7 +182,7 @@ int print_rewrite(const Options& options, const RewriteResult& result) {
                               {"events_read", result.read},
                               {"events_written", result.written},
                               {"events_made", result.made}};
-  fmt::print("{}\n", out.dump(2));
+  fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
   return kExitOk;
 }
 

@@ -116,15 +116,21 @@ bool wait_for_recorder(Condition enough) {
 }
 
 // While the recorder looks at the heap, it must not change: a thread that comes to the allocator
-// waits before its call. Not for longer than any look takes, should the recorder be gone.
+// waits before its call. Not for longer than any look takes: a recorder whose tick stood still
+// meanwhile is gone, and then the process records no more.
 void wait_while_paused() {
   constexpr std::uint64_t kLongestLook = 5'000'000'000;
   const int error = errno;
   const std::uint64_t began = monotonic_ns();
+  const std::uint32_t tick = mapped->tick.load(std::memory_order_relaxed);
   while (self().paused.load(std::memory_order_acquire) != 0 &&
          mapped->stop.load(std::memory_order_relaxed) == 0 &&
          monotonic_ns() - began < kLongestLook) {
     futex_wait(self().paused, 1, 20'000'000);
+  }
+  if (monotonic_ns() - began >= kLongestLook &&
+      mapped->tick.load(std::memory_order_relaxed) == tick) {
+    give_up();
   }
   self().waited_ns.fetch_add(monotonic_ns() - began, std::memory_order_relaxed);
   errno = error;
@@ -192,8 +198,8 @@ bool new_block(ThreadState& thread) {
   return true;
 }
 
-void stamp(ThreadState& thread) {
-  thread.tick = mapped->tick.load(std::memory_order_relaxed);
+void stamp(ThreadState& thread, std::uint32_t tick) {
+  thread.tick = tick;
   put(thread, (clock_now() << 5) | channel::kWordTime);
   std::uint64_t* const due = thread.cursor + channel::kWordsPerStamp;
   thread.soft = due < thread.end ? due : thread.end;
@@ -324,14 +330,20 @@ bool make_room(ThreadState& thread, std::size_t words) {
     end_recording();
     return false;
   }
-  if (self().paused.load(std::memory_order_acquire) != 0) wait_while_paused();
+  // Before the look at the gate: a gate that is closed after this look comes with a later tick,
+  // and the next word sees it. Acquire pairs with the release in Session::tick.
+  const std::uint32_t tick = mapped->tick.load(std::memory_order_acquire);
+  if (self().paused.load(std::memory_order_acquire) != 0) {
+    wait_while_paused();
+    if (!is_recording()) return false;
+  }
   const bool first = thread.sequence == 0 && thread.end == nullptr;
   if (first) introduce(thread);
   if (thread.end == nullptr || thread.cursor + words + 3 > thread.end) {
     if (thread.end != nullptr) submit(thread);
     if (!new_block(thread)) return false;
   }
-  stamp(thread);
+  stamp(thread, tick);
   if (first) {
     put(thread, (std::uint64_t{thread.parent} << 16) | static_cast<unsigned>(Op::kThreadStart));
   }
@@ -405,6 +417,7 @@ __attribute__((destructor(101))) void finish() {
   self().state.store(ProcessState::kEnding, std::memory_order_release);
   const std::uint64_t began = monotonic_ns();
   while (self().state.load(std::memory_order_acquire) == ProcessState::kEnding &&
+         mapped->stop.load(std::memory_order_relaxed) == 0 &&
          monotonic_ns() - began < kLongestGoodbye) {
     futex_wake(mapped->sleeping);
     const timespec pause = {0, 1'000'000};

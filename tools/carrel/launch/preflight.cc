@@ -118,7 +118,6 @@ bool hook_helps(const Preflight& check) {
 }
 
 void require_recordable(const Preflight& check, const Allocator& allocator) {
-  if (check.obstacle == Obstacle::kNone) return;
   const std::string program = check.loaded.string();
   if (check.elf.hook_version != 0 && !check.carries_hook) {
     throw UserError(
@@ -126,6 +125,7 @@ void require_recordable(const Preflight& check, const Allocator& allocator) {
         "anew with the libcarrel-hook.a beside this command",
         program, check.elf.hook_version, channel::kVersion);
   }
+  if (check.obstacle == Obstacle::kNone) return;
   if (check.carries_hook && hook_helps(check)) {
     if (allocator.is_system()) return;
     throw UserError("{} can be recorded only on the allocator that it has: {}; leave --alloc out",

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "launch/elf_file.h"
 #include "launch/proof.h"
 #include "launch/spawn.h"
 
@@ -26,6 +27,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr useconds_t kPause_us = 200;
 constexpr long kOptions = PTRACE_O_EXITKILL | PTRACE_O_TRACEEXIT | PTRACE_O_TRACEEXEC |
                           PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE;
 
@@ -63,8 +65,14 @@ Worker look_at(pid_t pid) {
   worker.executable = fs::read_symlink(fmt::format("/proc/{}/exe", pid), error).string();
   try {
     worker.malloc = ask_process(pid).malloc();
-  } catch (const UserError& failure) {
-    worker.why = failure.what();
+  } catch (const UserError&) {
+    // A static program has nothing to ask; of any other it cannot be told.
+    try {
+      if (read_elf(fmt::format("/proc/{}/exe", pid)).interpreter.empty()) {
+        worker.why = "it is linked statically";
+      }
+    } catch (const UserError&) {
+    }
   }
   return worker;
 }
@@ -76,17 +84,23 @@ class Follower {
 
   std::optional<Worker> follow() {
     while (true) {
+      if (interrupted() && !ending_) end_all();
       int status = 0;
-      const pid_t task = waitpid(-1, &status, __WALL);
+      // Not without end: an interrupt may have come just before.
+      const pid_t task = waitpid(-1, &status, __WALL | WNOHANG);
+      if (task == 0) {
+        usleep(kPause_us);
+        continue;
+      }
       if (task < 0) {
         if (errno != EINTR) break;
-        if (interrupted()) end_all();
         continue;
       }
       if (WIFSTOPPED(status)) {
         if (!stopped(task, status)) return std::nullopt;
       } else {
         tasks_.erase(task);
+        if (task == root_) root_alive_ = false;
         // What outlives the program is not waited for.
         if (task == root_) end_all();
       }
@@ -96,6 +110,10 @@ class Follower {
 
  private:
   bool stopped(pid_t task, int status) {
+    if (ending_) {  // a child that began just before its parent was killed
+      kill(task, SIGKILL);
+      return true;
+    }
     const bool is_new = tasks_.insert(task).second;
     if (task == root_ && is_new) {
       if (ptrace(PTRACE_SETOPTIONS, task, nullptr, kOptions) != 0) {
@@ -124,6 +142,8 @@ class Follower {
   }
 
   void end_all() {
+    ending_ = true;
+    if (root_alive_) kill(root_, SIGKILL);  // our own child, also where it is not traced
     // A number may be another's by now.
     for (const pid_t task : tasks_) {
       if (status_of(task, "TracerPid") == getpid()) kill(task, SIGKILL);
@@ -132,6 +152,8 @@ class Follower {
 
   pid_t root_;
   std::set<pid_t> tasks_;
+  bool root_alive_ = true;
+  bool ending_ = false;
   std::optional<Worker> busiest_;
 };
 

@@ -18,7 +18,7 @@ struct Worker {
   std::string executable;
   double cpu_s = 0;
   std::string malloc;  // the file that it comes from at the process's end
-  std::string why;     // it cannot be told: the program is static, say; else empty
+  std::string why;     // it takes no allocator: it is static; else empty
 };
 
 // Runs `command` to its end on `allocator`, its output dropped, and looks at each of its processes

@@ -38,10 +38,17 @@ LibraryInfo allocator_of(const channel::Process& shared) {
   if (shared.allocator_name[0] != 0) {
     info.name = allocator_name_of(shared.allocator_name);
   } else {
-    const ElfFile elf = read_elf(shared.allocator);
-    info.name = !elf.allocators_inside.empty() ? elf.allocators_inside.front()
-                : elf.has_own_libc_malloc      ? "libc"
-                                               : "unknown";
+    info.name = "unknown";
+    try {
+      const ElfFile elf = read_elf(fmt::format("/proc/{}/exe", shared.pid.load()));
+      if (!elf.allocators_inside.empty()) {
+        info.name = elf.allocators_inside.front();
+      } else if (elf.has_own_libc_malloc) {
+        info.name = "libc";
+      }
+    } catch (const UserError&) {
+      // It has ended.
+    }
   }
   info.name += kLinkedIn;
   return info;
@@ -243,6 +250,8 @@ void Session::finish(RecordResult& result) {
     said.truncated = !one.truncated_why.empty();
     said.truncated_why = one.truncated_why;
     said.allocator = one.allocator;
+    // Of a trace that ends early, a picture's events may be missing.
+    if (one.unwritable) one.peak.reset(), one.end.reset();
     if (one.peak) said.pictures.push_back(std::move(*one.peak));
     if (one.end) said.pictures.push_back(std::move(*one.end));
     if (root && !one.closed) {

@@ -29,7 +29,8 @@ class Session {
   std::string environment() const;  // NAME=VALUE for the program
   channel::Control& control() { return *control_; }
 
-  void tick() { control_->tick.fetch_add(1, std::memory_order_relaxed); }
+  // Release: who sees the new tick sees a gate that was closed before it.
+  void tick() { control_->tick.fetch_add(1, std::memory_order_release); }
   // Takes what is there; true when there was anything.
   bool drain();
   // Writes what has aged, samples memory, looks for processes that ended. Every few milliseconds.

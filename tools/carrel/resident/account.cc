@@ -144,7 +144,8 @@ class PageAccount {
     ++pinned_.places;
     pinned_.free_bytes += kPage - covered;
     for (std::size_t i = block; i < end; ++i) {
-      const bool again = blocks_[i].address < page && blocks_[i].address >= counted_from_;
+      const bool again = blocks_[i].address < page && blocks_[i].address >= counted_from_ &&
+                         blocks_[i].address < counted_from_ + kPage;
       if (!again) ++pinned_.live_blocks;
       sites_.add(blocks_[i], static_cast<double>(kPage - covered) / static_cast<double>(blocks),
                  again);

@@ -67,8 +67,14 @@ HeapPicture look_at_heap(pid_t pid, const std::string& allocator) {
   }
   const std::vector<SmapsEntry> entries = read_smaps(target);
   if (entries.empty()) throw UserError("process {} has ended", pid);
+  const auto is_channel = [](const SmapsEntry& entry) {
+    return entry.path.starts_with("/memfd:carrel-channel");
+  };
+  if (std::none_of(entries.begin(), entries.end(), is_channel)) {
+    throw UserError("process {} has become a program that is not recorded", pid);
+  }
   for (const SmapsEntry& entry : entries) {
-    if (entry.path.starts_with("/memfd:carrel-channel") || is_kernels(entry.path)) continue;
+    if (is_channel(entry) || is_kernels(entry.path)) continue;
     picture.rss_bytes += entry.rss_bytes;
     if (entry.path.starts_with("/")) {
       picture.file_bytes += entry.rss_bytes;

@@ -37,7 +37,11 @@ bool has_note(const char* at, const char* end) {
     const char* const owner = at + sizeof(note);
     if (note.n_type == channel::kNoteType && note.n_namesz == sizeof(channel::kNoteOwner) &&
         memcmp(owner, channel::kNoteOwner, sizeof(channel::kNoteOwner)) == 0) {
-      return true;
+      // One of another version keeps still; then this library records.
+      std::uint32_t version = 0;
+      if (note.n_descsz != sizeof(version)) return false;
+      memcpy(&version, owner + (note.n_namesz + 3) / 4 * 4, sizeof(version));
+      return version == channel::kVersion;
     }
     at = owner + (note.n_namesz + 3) / 4 * 4 + (note.n_descsz + 3) / 4 * 4;
   }
