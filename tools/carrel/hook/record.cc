@@ -116,21 +116,29 @@ bool wait_for_recorder(Condition enough) {
 }
 
 // While the recorder looks at the heap, it must not change: a thread that comes to the allocator
-// waits before its call. Not for longer than any look takes: a recorder whose tick stood still
-// meanwhile is gone, and then the process records no more.
+// waits before its call. Not for longer than any look takes; and a recorder whose tick stands still
+// is gone: then the process records no more.
 void wait_while_paused() {
   constexpr std::uint64_t kLongestLook = 5'000'000'000;
+  constexpr std::uint64_t kStandstill = 2'000'000'000;
   const int error = errno;
   const std::uint64_t began = monotonic_ns();
-  const std::uint32_t tick = mapped->tick.load(std::memory_order_relaxed);
-  while (self().paused.load(std::memory_order_acquire) != 0 &&
-         mapped->stop.load(std::memory_order_relaxed) == 0 &&
-         monotonic_ns() - began < kLongestLook) {
+  std::uint64_t moved = began;
+  std::uint32_t tick = mapped->tick.load(std::memory_order_relaxed);
+  for (std::uint64_t now = began; now - began < kLongestLook; now = monotonic_ns()) {
+    if (self().paused.load(std::memory_order_acquire) == 0 ||
+        mapped->stop.load(std::memory_order_relaxed) != 0) {
+      break;
+    }
+    const std::uint32_t present = mapped->tick.load(std::memory_order_relaxed);
+    if (present != tick) {
+      tick = present;
+      moved = now;
+    } else if (now - moved > kStandstill) {
+      give_up();
+      break;
+    }
     futex_wait(self().paused, 1, 20'000'000);
-  }
-  if (monotonic_ns() - began >= kLongestLook &&
-      mapped->tick.load(std::memory_order_relaxed) == tick) {
-    give_up();
   }
   self().waited_ns.fetch_add(monotonic_ns() - began, std::memory_order_relaxed);
   errno = error;
