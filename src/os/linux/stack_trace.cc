@@ -65,7 +65,7 @@ bool has_rules(const void* own_code) {
 bool others_at_fork = false;  // written and read by the thread that forks
 
 /// In the child of a process with several threads all stacks are libgcc's: see never_ask_loader().
-void watch_forks() {
+void prepare_for_forks() {
   static std::atomic<bool> watched{false};
   if (watched.exchange(true, std::memory_order_relaxed)) return;
   pthread_atfork(
@@ -95,7 +95,7 @@ CARREL_NOINLINE bool LinuxOs::load_unwinder() {
     found = Unwinder::kGlibc;
   }
   const bool follows = has_rules(__builtin_return_address(0));
-  if (follows) watch_forks();
+  if (follows) prepare_for_forks();
   follows_rules.store(follows, std::memory_order_relaxed);
   if (found == Unwinder::kNone && !follows_rules.load(std::memory_order_relaxed)) return false;
   unwinder.store(found, std::memory_order_relaxed);
