@@ -2,8 +2,8 @@
 
 Statistics: carrel beside a build of the same sources without the counters. Sampling: a heap
 profile at its default rate beside none. Processor seconds of each workload in interleaved runs, as
-medians of the ratios within a round, beside an A/A pair; and for statistics instructions, which no
-other process disturbs. Then an arena of a million blocks that is destroyed at once beside one whose
+medians of the ratios within a round, beside an A/A pair; and instructions, which no other process
+disturbs. Then an arena of a million blocks that is destroyed at once beside one whose
 blocks are freed one by one, and the process's limit under 16 threads that allocate all they can.
 """
 
@@ -93,9 +93,10 @@ def seconds(variant: Variant, workload: workloads.Workload, scale: float, folder
     return usage.ru_utime + usage.ru_stime
 
 
-def instructions(variant: Variant, workload: workloads.Workload, folder: Path) -> float:
+def instructions(variant: Variant, workload: workloads.Workload, scale: float,
+                 folder: Path) -> float:
     done = subprocess.run(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null",
-                           *command(workload, 0.005)], env=environment(variant), cwd=folder,
+                           *command(workload, scale)], env=environment(variant), cwd=folder,
                           capture_output=True, text=True, check=False)
     found = re.search(r"refs: +([0-9,]+)", done.stderr)
     if done.returncode != 0 or found is None:
@@ -104,12 +105,12 @@ def instructions(variant: Variant, workload: workloads.Workload, folder: Path) -
 
 
 def compare(title: str, variants: list[Variant], options: argparse.Namespace, folder: Path,
-            counted: bool) -> None:
-    """The first variant is the base, the last its copy."""
+            counted_scale: float) -> None:
+    """The first variant is the base, the last its copy; instructions are those of the second."""
     chosen = [w for w in workloads.WORKLOADS if w.kind not in SKIPPED
               and (not options.workloads or w.name in options.workloads.split(","))]
     print(f"\n{title}: {options.runs} rounds at scale {options.scale:g}")
-    heads = [variant.name for variant in variants[1:]] + ["instructions"] * counted
+    heads = [variant.name for variant in variants[1:]] + ["instructions"]
     print(f"{'workload':<15}{'CPU s':>8}" + "".join(f"{head:>22}" for head in heads))
     columns: list[list[float]] = [[] for _ in heads]
     for workload in chosen:
@@ -126,10 +127,9 @@ def compare(title: str, variants: list[Variant], options: argparse.Namespace, fo
             quarter = len(ratios) // 4
             cells.append(f"{statistics.median(ratios):.3f} "
                          f"({ratios[quarter]:.2f}-{ratios[-1 - quarter]:.2f})")
-        if counted:
-            found = [instructions(variant, workload, folder) for variant in variants[:2]]
-            columns[-1].append(found[1] / found[0])
-            cells.append(f"{columns[-1][-1]:.4f}")
+        found = [instructions(v, workload, counted_scale, folder) for v in variants[:2]]
+        columns[-1].append(found[1] / found[0])
+        cells.append(f"{columns[-1][-1]:.4f}")
         print(f"{workload.name:<15}{base:>8.3f}" + "".join(f"{cell:>22}" for cell in cells),
               flush=True)
     means = [f"{statistics.geometric_mean(column):.4f}" for column in columns]
@@ -164,7 +164,7 @@ def main() -> int:
     for what in wanted:
         if not needed[what].exists():
             sys.exit(f"bench-observing: {needed[what]} is missing; ./dev bench-observing builds it")
-    if "statistics" in wanted and shutil.which("valgrind") is None:
+    if {"statistics", "sampling"} & set(wanted) and shutil.which("valgrind") is None:
         sys.exit("bench-observing: valgrind is missing: run ./dev setup")
     with tempfile.TemporaryDirectory(prefix="carrel-observing-") as name:
         folder = Path(name)
@@ -176,12 +176,12 @@ def main() -> int:
             silent = build_library(folder / "without", preset, without_counters(folder))
             compare("Statistics, over a build without counters",
                     [Variant("without", silent), Variant("with counters", counting),
-                     Variant("without, again", silent)], options, folder, True)
+                     Variant("without, again", silent)], options, folder, 0.005)
         shipped = RELEASE / "lib/libcarrel.so"
         if "sampling" in wanted:
             compare("Sampling every 512 KiB, over none",
                     [Variant("none", shipped), Variant("sampling", shipped, "profile=1"),
-                     Variant("none, again", shipped)], options, folder, False)
+                     Variant("none, again", shipped)], options, folder, 0.02)
         if "arenas" in wanted:
             print("\nArenas\n" + last_lines([str(RELEASE / "bench/arena_destroy")]))
         if "limit" in wanted:

@@ -5,10 +5,10 @@
 // whoever reads it has the rule of this address or none, and relaxed loads and stores suffice. What
 // a word says was true of the code that was there when it was written. It is not true for ever:
 // libraries are unloaded, and others mapped in their place. Whoever looks into the loader's list
-// compares how many were unloaded so far, and empties the table if that is news; learn() looks
-// there each time, and forget_unloaded() when it is called. In between, a stack may have frames of
-// a new library whose return addresses are those of an old one, byte by byte, and get their callers
-// wrong. Whoever follows rules therefore reads no memory just because a rule says so.
+// compares how many were unloaded so far, and empties the table if that is news; learn_frame_rule()
+// looks there each time, and forget_unloaded_code() when it is called. In between, a stack may have
+// frames of a new library whose return addresses are those of an old one, byte by byte, and get
+// their callers wrong. Whoever follows rules therefore reads no memory just because a rule says so.
 #pragma once
 
 #include <atomic>

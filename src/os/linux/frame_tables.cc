@@ -9,9 +9,10 @@ namespace {
 
 /// The numbers that the tables have for two registers, and for where to return to.
 constexpr std::uint64_t kFrameRegister = 6;
-constexpr std::uint8_t kAligned = 0x50;  // of a pointer's encoding
 constexpr std::uint64_t kStackPointer = 7;
 constexpr std::uint64_t kReturnAddress = 16;
+
+constexpr std::uint8_t kAligned = 0x50;  // of a pointer's encoding
 
 /// Takes values off a range. Behind its end there are zeros, and good() is false from then on.
 class TableReader {

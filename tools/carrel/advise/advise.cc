@@ -119,7 +119,7 @@ class Advice {
 
   // A wrapper may start a program that takes nothing that is preloaded, and then all that could be
   // measured would be the wrapper.
-  void require_taking() const {
+  void require_taking() {
     const auto other = std::find_if(allocators_.begin(), allocators_.end(),
                                     [](const Allocator& a) { return !a.is_system(); });
     if (other == allocators_.end()) return;
@@ -128,6 +128,7 @@ class Advice {
     if (!why.empty()) {
       throw UserError("no verdict: {}; give advise that program itself", why);
     }
+    work_looked_at_ = true;
   }
 
   void look_at_ceiling() {
@@ -254,6 +255,7 @@ class Advice {
     TrialOptions trials;
     trials.run = run_;
     trials.allocators = allocators_;
+    trials.work_looked_at = work_looked_at_;
     const double seconds = ceiling_->cpu_s / std::max(1, ceiling_->runs);
     trials.runs = options_.runs > 0 ? options_.runs : runs_for(seconds, allocators_.size());
     std::optional<GaugeFile> gauge;
@@ -289,6 +291,7 @@ class Advice {
   Json document_;
   std::optional<Ceiling> ceiling_;
   std::optional<LibraryInfo> brought_along_;  // by the program itself
+  bool work_looked_at_ = false;
   bool stopped_ = false;
 };
 

@@ -80,8 +80,10 @@ Ceiling settle(const gauge::Counters& counters, double cpu_s, int runs) {
 
 GaugeFile::GaugeFile(Stacks stacks) : stacks_(stacks) {
   const int file = open(file_.path().c_str(), O_RDWR | O_CLOEXEC);
+  const std::size_t bytes = stacks_ == Stacks::kOfTimedCalls ? sizeof(gauge::Counters)
+                                                             : offsetof(gauge::Counters, log.words);
   // Allocated, not only sized: a full disk is to be an error here, not a signal at some store.
-  const int refused = file < 0 ? errno : posix_fallocate(file, 0, sizeof(gauge::Counters));
+  const int refused = file < 0 ? errno : posix_fallocate(file, 0, static_cast<off_t>(bytes));
   if (refused != 0) {
     if (file >= 0) close(file);
     throw UserError("cannot size {}: {}; set TMPDIR to a folder with room", file_.path().string(),

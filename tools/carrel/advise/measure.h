@@ -58,6 +58,7 @@ class GaugeFile {
 
  private:
   TemporaryFile file_{"gauge"};
+  // Without stacks the file ends before the log, which nobody then touches.
   gauge::Counters* counters_ = nullptr;
   Stacks stacks_;
 };

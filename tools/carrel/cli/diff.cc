@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "diff/diff.h"
+#include "export/measures.h"
 
 namespace carrel::tools {
 
@@ -38,7 +39,7 @@ RunFunction setup(CLI::App& command) {
       ->required();
   command.add_option("--by", options->measure, "what call sites are compared by")
       ->capture_default_str()
-      ->check(CLI::IsMember({"bytes", "allocations", "peak_bytes", "leaked_bytes", "temporary"}));
+      ->check(CLI::IsMember(measure_keys()));
   command.add_option("--top", options->most, "how many call sites to show")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);

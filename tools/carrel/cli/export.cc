@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "cli/command.h"
 #include "export/export.h"
+#include "export/measures.h"
 
 namespace carrel::tools {
 
@@ -56,7 +57,7 @@ RunFunction setup(CLI::App& command) {
   formats->require_option(1);
   command
       .add_option("--measure", options->measure,
-                  "for --folded: bytes, allocations, peak_bytes, leaked_bytes, temporary")
+                  fmt::format("for --folded: {}", fmt::join(measure_keys(), ", ")))
       ->capture_default_str()
       ->needs(folded);
   command.add_option("-o,--output", options->output,

@@ -48,6 +48,8 @@ void check_at_work(const std::vector<std::string>& command, std::vector<Trial>& 
   };
   const auto first = std::find_if(trials.begin(), trials.end(), preloaded);
   if (first == trials.end()) return;
+  Progress progress("looking which process does the work");
+  progress.at(0);
   const std::string why = why_not_at_work(command, first->allocator);
   if (why.empty()) return;
   for (Trial& trial : trials) {
@@ -111,7 +113,7 @@ TrialResults run_trials(const TrialOptions& options) {
     results.trials.push_back(
         {allocator, describe(allocator), {}, why_not_taken(options.run.command, allocator)});
   }
-  check_at_work(options.run.command, results.trials);
+  if (!options.work_looked_at) check_at_work(options.run.command, results.trials);
   if (const Trial& baseline = results.trials.front(); !baseline.failed.empty()) {
     throw UserError("{}: {}; carrel doctor --alloc {} -- CMD says why", baseline.allocator.name,
                     baseline.failed, baseline.allocator.name);

@@ -20,6 +20,7 @@ struct TrialOptions {
   std::vector<Allocator> allocators;   // the first is the baseline
   int runs = 5;                        // of each
   std::string metric_name = "metric";  // of run.metric_command
+  bool work_looked_at = false;         // what does the work is known to take what is preloaded
   // A further measurement: `prepare` before each run, `read` after it returns the metrics to add.
   std::function<void(RunOptions&)> prepare;
   std::function<std::map<std::string, double>()> read;

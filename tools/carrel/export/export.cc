@@ -22,12 +22,9 @@ const Json& stacks_of(const Json& document) {
 }
 
 void check_measure(const std::string& measure) {
-  std::string names;
-  for (const Measure& known : kMeasures) {
-    if (measure == known.key) return;
-    names += fmt::format("{}{}", names.empty() ? "" : ", ", known.key);
-  }
-  throw UsageError("there is no measure '{}'; one of: {}", measure, names);
+  const std::vector<std::string> keys = measure_keys();
+  if (std::find(keys.begin(), keys.end(), measure) != keys.end()) return;
+  throw UsageError("there is no measure '{}'; one of: {}", measure, fmt::join(keys, ", "));
 }
 
 std::string export_folded(const Json& document, const std::string& measure) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <array>
+#include <string>
+#include <vector>
 
 #include "analysis/document.h"
 
@@ -22,6 +24,13 @@ inline constexpr std::array<Measure, 6> kMeasures = {{
     {"temporary", "temporary allocations", "temporary_objects", "count"},
     {"allocator_ns", "time in the allocator", "allocator_time", "nanoseconds"},
 }};
+
+// All keys, for help texts and checks of what was asked for.
+inline std::vector<std::string> measure_keys() {
+  std::vector<std::string> keys;
+  for (const Measure& measure : kMeasures) keys.emplace_back(measure.key);
+  return keys;
+}
 
 // A stack's number; 0 where the document does not have that measure.
 inline std::int64_t value_of(const Json& stack, const std::string& measure) {

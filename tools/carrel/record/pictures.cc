@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <exception>
 
 #include "base/error.h"
 #include "record/session.h"
@@ -78,8 +79,9 @@ void Session::take_picture(Tracked& process, bool at_end) {
     } else if (!process.peak || picture->rss_bytes > process.peak->rss_bytes) {
       process.peak = std::move(picture);
     }
-  } catch (const UserError&) {
-    // It has ended, or may not be looked at; then there is no picture.
+  } catch (const std::exception&) {
+    // It has ended, or may not be looked at, or its records changed under the look and ask for more
+    // than there is: then there is no picture. The recording goes on.
   }
   process.pictured_ns = now_ns();
   process.picture_took_ns = process.pictured_ns - began;

@@ -65,11 +65,18 @@ void finish(std::uint64_t* place, Entry kind, std::uint64_t words) {
   __atomic_store_n(place, head, __ATOMIC_RELEASE);
 }
 
+// The system lists mappings by address.
 bool is_known(std::uintptr_t pc) {
-  for (std::size_t i = 0; i < range_count; ++i) {
-    if (pc >= ranges[i].begin && pc < ranges[i].end) return true;
+  std::size_t low = 0;
+  for (std::size_t high = range_count; low < high;) {
+    const std::size_t middle = low + (high - low) / 2;
+    if (ranges[middle].end <= pc) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
   }
-  return false;
+  return low < range_count && ranges[low].begin <= pc;
 }
 
 std::uintptr_t hexadecimal(const char*& at) {
